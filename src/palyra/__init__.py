@@ -1,0 +1,3 @@
+"""Palyra: usage governance for language models."""
+
+__version__ = "0.1.0"

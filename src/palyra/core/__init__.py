@@ -1,0 +1,1 @@
+"""Words every other package speaks: money, instants, ids, errors, limits, secrets. Pure."""

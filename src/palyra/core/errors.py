@@ -1,0 +1,180 @@
+"""Errors with a status and a code; one row of DESIGN section 8 each.
+
+PalyraError
+ ├─ InvalidRequest        400 invalid_request_error
+ ├─ InvalidApiKey         401 invalid_api_key
+ ├─ BudgetExceeded        402 budget_exceeded        (x-should-retry: false)
+ │   └─ ApprovalRequired  402 approval_required      (x-should-retry: false)
+ ├─ PriceUnknown          402 price_unknown          (x-should-retry: false)
+ ├─ ModelNotAllowed       403 model_not_allowed
+ ├─ ModelNotFound         404 model_not_found
+ ├─ RouteNotFound         404 not_found_error
+ ├─ MethodNotAllowed      405 method_not_allowed
+ ├─ IdempotencyInFlight   409 idempotency_in_flight
+ ├─ IdempotencySettled    409 idempotency_in_flight   (x-should-retry: false)
+ ├─ RequestTooLarge       413 request_too_large
+ ├─ IdempotencyMismatch   422 idempotency_mismatch
+ ├─ Overloaded            429 overloaded             (Retry-After)
+ ├─ UpstreamFailed        502 upstream_failed
+ ├─ LedgerUnavailable     503 ledger_unavailable     (Retry-After)
+ └─ UpstreamTimedOut      504 upstream_timeout
+FieldError (ValueError): a value of a policy, config or price that cannot be accepted, with its field.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class PalyraError(Exception):
+    """Something the caller can be told. ``message`` says what is wrong and what to do next."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    should_retry: ClassVar[bool | None] = None
+    retry_after_s: ClassVar[int | None] = None
+
+    def __init__(self, message: str, *, param: str | None = None, detail: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.detail: dict[str, object] = dict(detail or {})
+
+
+class InvalidRequest(PalyraError):
+    """The body, a header or a parameter cannot be accepted; ``param`` names it."""
+
+    status = 400
+    code = "invalid_request_error"
+
+
+class InvalidApiKey(PalyraError):
+    """No key, a wrong key, or a revoked key."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class BudgetExceeded(PalyraError):
+    """A hard limit would be exceeded; ``detail`` carries the numbers of the tightest policy."""
+
+    status = 402
+    code = "budget_exceeded"
+    should_retry = False
+
+
+class ApprovalRequired(BudgetExceeded):
+    """As BudgetExceeded, and a person may lift it."""
+
+    code = "approval_required"
+
+
+class PriceUnknown(PalyraError):
+    """A money budget applies and the model has no price."""
+
+    status = 402
+    code = "price_unknown"
+    should_retry = False
+
+
+class ModelNotAllowed(PalyraError):
+    """The key may not use this model or route."""
+
+    status = 403
+    code = "model_not_allowed"
+
+
+class ModelNotFound(PalyraError):
+    """No configured provider serves this model on this endpoint."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class RouteNotFound(PalyraError):
+    """There is no such path on the data plane."""
+
+    status = 404
+    code = "not_found_error"
+
+
+class MethodNotAllowed(PalyraError):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class IdempotencyInFlight(PalyraError):
+    """The same Idempotency-Key is being served right now."""
+
+    status = 409
+    code = "idempotency_in_flight"
+    retry_after_s = 1
+
+
+class IdempotencySettled(PalyraError):
+    """The Idempotency-Key was served before and its answer is no longer held."""
+
+    status = 409
+    code = "idempotency_in_flight"
+    should_retry = False
+
+
+class RequestTooLarge(PalyraError):
+    """The body is larger than ``server.max_body_bytes``."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class IdempotencyMismatch(PalyraError):
+    """The same Idempotency-Key came with another body."""
+
+    status = 422
+    code = "idempotency_mismatch"
+
+
+class Overloaded(PalyraError):
+    """More calls are in flight than the daemon accepts."""
+
+    status = 429
+    code = "overloaded"
+    retry_after_s = 1
+
+
+class UpstreamFailed(PalyraError):
+    """The provider could not be reached or broke off before it answered."""
+
+    status = 502
+    code = "upstream_failed"
+
+
+class UpstreamTimedOut(PalyraError):
+    """The provider did not answer within its deadline."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
+class LedgerUnavailable(PalyraError):
+    """The ledger cannot be written, so no call may start."""
+
+    status = 503
+    code = "ledger_unavailable"
+    retry_after_s = 5
+
+
+class FieldError(ValueError):
+    """A value in a policy, a config file or a price entry is not acceptable.
+
+    ``field`` is a dotted path (``budgets[2].hard_limit``), ``message`` says what to write instead.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+    def under(self, prefix: str) -> "FieldError":
+        """The same error with ``prefix.`` before its field."""
+        return FieldError(f"{prefix}.{self.field}" if self.field else prefix, self.message)
