@@ -33,7 +33,9 @@ class PalyraError(Exception):
     should_retry: ClassVar[bool | None] = None
     retry_after_s: ClassVar[int | None] = None
 
-    def __init__(self, message: str, *, param: str | None = None, detail: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, detail: Mapping[str, object] | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param

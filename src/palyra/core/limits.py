@@ -38,4 +38,4 @@ KEY_CACHE_SWEEP_S = 0.5
 TOKENS_MAX = 2**40
 """No provider serves this many tokens in a call; a larger figure is damage, not usage."""
 OUTPUT_TOKENS_WITHOUT_LIMIT = 16_384
-"""Output cap sent upstream where neither the caller nor the model names one: without a cap there is no upper bound."""
+"""Output cap sent where neither the caller nor the model names one: without a cap there is no upper bound."""

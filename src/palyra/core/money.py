@@ -33,7 +33,9 @@ def parse_usd(text: str | int | Decimal) -> NanoUsd:
     try:
         amount = Decimal(text)
     except InvalidOperation:
-        raise ValueError(f"{text!r} is not an amount of money; write a decimal string such as '5.00'") from None
+        raise ValueError(
+            f"{text!r} is not an amount of money; write a decimal string such as '5.00'"
+        ) from None
     nano = nano_from_usd(amount)
     if Decimal(nano) != amount * NANO_PER_USD:
         raise ValueError(f"{text!r} is finer than one nano-USD (nine decimals)")
