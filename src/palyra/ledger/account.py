@@ -1,0 +1,87 @@
+"""Accounts and the holds that calls place on them.
+
+All amounts are integers in the unit of the account's metric: nano-USD for ``cost_usd``, a count otherwise.
+"""
+
+from typing import NamedTuple
+
+from palyra.core.instant import Instant
+
+NEVER_RUN = -1
+"""Shadow amount of a call that full enforcement would have refused: it leaves the shadow untouched."""
+
+
+class AccountKey(NamedTuple):
+    """One policy x one entity of its scope x one window."""
+
+    policy_id: str
+    metric: str
+    entity: str
+    window_start: int
+
+
+class Hold(NamedTuple):
+    """What one call wants on one account.
+
+    ``limit`` is the hard limit to keep (None: the policy does not stop this call). ``shadow`` is what the
+    hold would be if every dry-run policy were enforced, or NEVER_RUN.
+    """
+
+    account: AccountKey
+    window_end: int
+    amount: int
+    shadow: int
+    limit: int | None
+
+
+class Balance(NamedTuple):
+    """A reading of one account. ``shadow_*`` is the balance as if dry-run policies had been enforced."""
+
+    posted: int
+    held: int
+    shadow_posted: int
+    shadow_held: int
+
+
+class Posting(NamedTuple):
+    """The change of one account by one event: the ledger's entry line."""
+
+    account: AccountKey
+    window_end: int
+    posted: int
+    held: int
+    shadow_posted: int
+    shadow_held: int
+
+
+class Shortfall(NamedTuple):
+    """Why a reservation does not fit: the first account whose limit it would exceed."""
+
+    account: AccountKey
+    limit: int
+    consumed: int
+    amount: int
+
+
+EMPTY = Balance(0, 0, 0, 0)
+
+
+class Account:
+    """Live balance of one account."""
+
+    __slots__ = ("held", "posted", "shadow_held", "shadow_posted", "window_end")
+
+    def __init__(self, window_end: int, balance: Balance = EMPTY) -> None:
+        self.window_end = Instant(window_end)
+        self.posted, self.held, self.shadow_posted, self.shadow_held = balance
+
+    def balance(self) -> Balance:
+        """Copy of the four figures."""
+        return Balance(self.posted, self.held, self.shadow_posted, self.shadow_held)
+
+    def apply(self, posting: Posting) -> None:
+        """Add one entry line."""
+        self.posted += posting.posted
+        self.held += posting.held
+        self.shadow_posted += posting.shadow_posted
+        self.shadow_held += posting.shadow_held

@@ -1,0 +1,192 @@
+"""What the path needs from the outside: a clock, ids, the ledger, the records. Adapters implement these."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from palyra.budgets.policy import Policy
+from palyra.core.instant import Instant
+from palyra.identity.keys import ApiKey
+from palyra.ledger.account import AccountKey, Balance, Shortfall
+from palyra.ledger.event import Expired, Released, Reserved, Settled
+from palyra.lifecycle.decision import CallState, Decision, Settlement, StoredDecision
+
+Done = Callable[[Exception | None], None]
+"""Called once on the loop thread: with None when the change is on disk, else with why it is not."""
+
+
+class Clock(Protocol):
+    """Time that never runs backwards (P3)."""
+
+    def now(self) -> Instant:
+        """The current instant; at least the last one returned, across restarts."""
+        ...
+
+
+class Ids(Protocol):
+    """New identifiers, unique across processes and sortable by time."""
+
+    def request_id(self) -> str:
+        """A fresh request id such as ``req_0193…``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyClaim:
+    """``Idempotency-Key`` of a principal, with the SHA-256 fingerprint of endpoint and body (K1)."""
+
+    principal: str
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyEntry:
+    """What is known of a claimed key. ``finished`` means settled: a repeat must not be dispatched."""
+
+    request_id: str
+    fingerprint: bytes
+    finished: bool
+    expires_at: Instant
+
+
+class Ledger(Protocol):
+    """The money. Every change is applied in memory at once and is durable when ``done`` is called.
+
+    Ordering: changes become durable in the order of the calls. After ``done(error)`` of a reserve the hold
+    is gone again. A settle is retried by the adapter until it is durable or the process ends.
+    """
+
+    def balance(self, key: AccountKey) -> Balance:
+        """Live balance of an account, empty if nothing was ever posted."""
+        ...
+
+    def reserve(
+        self, event: Reserved, decision: Decision, claim: IdempotencyClaim | None, done: Done
+    ) -> Shortfall | None:
+        """Hold on every account or on none (L5). A Shortfall means nothing changed and ``done`` is not called.
+
+        Raises LedgerUnavailable when the ledger takes no new calls.
+        """
+        ...
+
+    def settle(self, event: Settled, decision: Decision, settlement: Settlement, done: Done) -> None:
+        """Post real usage (L3: the first resolution wins, a repeat only calls ``done``)."""
+        ...
+
+    def release(self, event: Released, decision: Decision, settlement: Settlement, done: Done) -> None:
+        """Void the hold; the idempotency key becomes free again."""
+        ...
+
+    def expire(self, event: Expired, decision: Decision, settlement: Settlement, done: Done) -> None:
+        """Post the held amounts, in doubt."""
+        ...
+
+    def pending(self) -> Sequence[Reserved]:
+        """Reservations that are neither settled, released nor expired."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotals:
+    """Sums of one group of calls. ``cost`` in nano-USD over calls whose cost is known; ``unpriced`` counts the rest."""
+
+    group: Mapping[str, str]
+    requests: int
+    denied: int
+    estimated: int
+    unpriced: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """One account of a policy as stored and live."""
+
+    key: AccountKey
+    window_end: Instant
+    balance: Balance
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFilter:
+    """Which decisions to list, newest first; None means any."""
+
+    principal: str | None = None
+    agent: str | None = None
+    session: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+    state: CallState | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A change of rules for the journal: who did what to which object."""
+
+    kind: str
+    ref: str
+    actor: str
+    before: Mapping[str, object] | None
+    after: Mapping[str, object] | None
+
+
+class Records(Protocol):
+    """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
+
+    def record_denial(self, decision: Decision) -> None:
+        """Store a refused call; it has no account to change."""
+        ...
+
+    def idempotency(self, principal: str, key: str) -> IdempotencyEntry | None:
+        """What is known of an Idempotency-Key that has not yet expired."""
+        ...
+
+    async def decision(self, request_id: str) -> StoredDecision | None:
+        """A decision by request id."""
+        ...
+
+    async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
+        """Decisions, newest first; page on with ``before`` set to the last request id."""
+        ...
+
+    async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
+        """Rollup sums per group (hour, principal, agent, model, provider) in [since, until)."""
+        ...
+
+    async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
+        """Accounts of a policy whose window has not ended, or is the last one."""
+        ...
+
+    async def policies(self) -> Sequence[Policy]:
+        """Policies made through the API, newest version of each, deleted ones left out."""
+        ...
+
+    async def save_policy(self, policy: Policy, audit: AuditEntry) -> None:
+        """Store a new version of a policy."""
+        ...
+
+    async def delete_policy(self, policy_id: str, audit: AuditEntry) -> None:
+        """Mark a policy deleted; its versions and accounts stay."""
+        ...
+
+    async def keys(self) -> Sequence[ApiKey]:
+        """Keys made at run time, revoked ones included."""
+        ...
+
+    async def save_key(self, key: ApiKey, audit: AuditEntry) -> None:
+        """Store a new key or its revocation."""
+        ...
+
+    def input_ratio(self, provider: str, model: str) -> float | None:
+        """Observed input tokens per request byte of a model, None before enough calls were seen."""
+        ...
