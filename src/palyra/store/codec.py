@@ -1,0 +1,63 @@
+"""How records are written as JSON text and read back."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from palyra.budgets.policy import Policy, PolicyDefaults, parse_policy, policy_document
+from palyra.identity.keys import ApiKey
+from palyra.ledger.event import Reserved
+from palyra.lifecycle.decision import CallState, Decision, Settlement, StoredDecision
+
+_decision = msgspec.json.Decoder(Decision)
+_settlement = msgspec.json.Decoder(Settlement)
+_reserved = msgspec.json.Decoder(Reserved)
+_key = msgspec.json.Decoder(ApiKey)
+_policy = msgspec.json.Decoder(dict[str, Any])
+
+
+def stored_decision(body: str, state: str, settlement: str | None) -> StoredDecision:
+    """A row of ``decisions``."""
+    end = None if settlement is None else _settlement.decode(settlement)
+    return StoredDecision(_decision.decode(body), CallState(state), end)
+
+
+def reservation(text: str) -> Reserved:
+    """The reserve event kept with an unresolved call."""
+    return _reserved.decode(text)
+
+
+def key_text(key: ApiKey) -> str:
+    """An API key (its hash, never the key) as JSON."""
+    return msgspec.json.encode(key).decode()
+
+
+def key_from(text: str) -> ApiKey:
+    """The reverse of ``key_text``."""
+    return _key.decode(text)
+
+
+def policy_text(policy: Policy) -> str:
+    """A policy as the document it was made from, with its version and authors."""
+    stored: Mapping[str, object] = {
+        "document": policy_document(policy),
+        "version": policy.version,
+        "created_by": policy.created_by,
+        "updated_by": policy.updated_by,
+    }
+    return msgspec.json.encode(stored).decode()
+
+
+def policy_from(text: str) -> Policy:
+    """The reverse of ``policy_text``. Raises FieldError if today's rules refuse the document."""
+    stored = _policy.decode(text)
+    policy = parse_policy(
+        stored["document"],
+        defaults=PolicyDefaults(),
+        version=stored["version"],
+        actor=stored["updated_by"],
+        origin="api",
+    )
+    return replace(policy, created_by=stored["created_by"])

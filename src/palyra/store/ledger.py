@@ -1,0 +1,209 @@
+"""The ledger over a journal: balances change in memory at once, calls go on when the journal has them.
+
+``JournaledLedger`` implements the ``Ledger`` port for every single-owner store. What differs between them
+is only the ``Journal`` behind it: a thread that commits to SQLite, or a list in memory.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from palyra.core.errors import LedgerUnavailable
+from palyra.core.instant import NANOSECONDS, Instant
+from palyra.core.limits import IDEMPOTENCY_TTL_S
+from palyra.ledger.account import AccountKey, Balance, Shortfall
+from palyra.ledger.book import Book
+from palyra.ledger.event import Expired, LedgerEvent, Released, Reserved, Settled, kind_of
+from palyra.lifecycle.decision import CallState, Decision, Settlement
+from palyra.lifecycle.ports import Done, IdempotencyClaim, IdempotencyEntry
+from palyra.store.write import ClaimChange, RollupDelta, Write, rollup_delta, rollup_key
+
+_CLAIM_TTL_NS = int(IDEMPOTENCY_TTL_S * NANOSECONDS)
+RATIO_CALLS_MIN_BYTES = 2_000
+"""Below this many metered request bytes a model's tokens-per-byte ratio is noise."""
+
+
+class Journal(Protocol):
+    """Takes writes in order and makes them durable in that order."""
+
+    def accepts(self) -> bool:
+        """Whether a new reservation may be written now."""
+        ...
+
+    def append(self, write: Write) -> None:
+        """Queue one write; its ``done`` is called on the loop thread when it is durable or has failed."""
+        ...
+
+
+class JournaledLedger:
+    """Live balances, unresolved reservations and idempotency claims over a Journal."""
+
+    def __init__(self, journal: Journal, book: Book) -> None:
+        self._journal = journal
+        self._book = book
+        self._claims: dict[tuple[str, str], IdempotencyEntry] = {}
+        self._claim_of: dict[str, IdempotencyClaim] = {}
+        self._metered: dict[tuple[str, str], tuple[int, int]] = {}
+
+    @property
+    def book(self) -> Book:
+        """The balances; read-only for everybody else."""
+        return self._book
+
+    def balance(self, key: AccountKey) -> Balance:
+        """See ``Ledger.balance``."""
+        return self._book.balance(key)
+
+    def pending(self) -> Sequence[Reserved]:
+        """See ``Ledger.pending``."""
+        return list(self._book.pending.values())
+
+    def reserve(
+        self, event: Reserved, decision: Decision, claim: IdempotencyClaim | None, done: Done
+    ) -> Shortfall | None:
+        """See ``Ledger.reserve``."""
+        if not self._journal.accepts():
+            raise LedgerUnavailable("the ledger cannot take new calls right now; retry shortly")
+        shortfall = self._book.shortfall(event.holds)
+        if shortfall is not None:
+            return shortfall
+        write = Write(
+            event.at,
+            essential=False,
+            journal=(kind_of(event), event.id, event),
+            postings=self._book.apply(event),
+            opened=decision,
+            opened_state=CallState.PENDING,
+            reservation=event,
+        )
+        if claim is not None:
+            write.claim = self._open_claim(event, claim)
+
+        def finished(error: Exception | None) -> None:
+            if error is not None:
+                self._undo(event)
+            done(error)
+
+        write.done = finished
+        self._journal.append(write)
+        return None
+
+    def settle(
+        self,
+        event: Settled,
+        decision: Decision,
+        settlement: Settlement,
+        done: Done,
+        corrects: Settlement | None = None,
+    ) -> None:
+        """See ``Ledger.settle``; ``corrects`` is the in-doubt settlement that a late one replaces."""
+        late = event.id in self._book.in_doubt
+        if not late and event.id not in self._book.pending:
+            done(None)
+            return
+        if late:
+            event, settlement = replace(event, late=True), replace(settlement, late=True)
+        delta = rollup_delta(decision, settlement)
+        if late and corrects is not None:
+            delta = delta.minus(rollup_delta(decision, corrects))
+        self._meter(decision, delta)
+        self._close(event, decision, settlement, delta, done)
+
+    def release(self, event: Released, decision: Decision, settlement: Settlement, done: Done) -> None:
+        """See ``Ledger.release``."""
+        self._close(event, decision, settlement, RollupDelta(), done)
+
+    def expire(self, event: Expired, decision: Decision, settlement: Settlement, done: Done) -> None:
+        """See ``Ledger.expire``."""
+        self._close(event, decision, settlement, rollup_delta(decision, settlement), done)
+
+    def idempotency(self, principal: str, key: str, now: Instant) -> IdempotencyEntry | None:
+        """The claim on a key, dropped once its time to live is over."""
+        entry = self._claims.get((principal, key))
+        if entry is not None and entry.finished and entry.expires_at <= now:
+            del self._claims[principal, key]
+            return None
+        return entry
+
+    def input_ratio(self, provider: str, model: str) -> float | None:
+        """Observed input tokens per request byte, None before enough was seen."""
+        metered_bytes, tokens = self._metered.get((provider, model), (0, 0))
+        return tokens / metered_bytes if metered_bytes >= RATIO_CALLS_MIN_BYTES else None
+
+    def restore(
+        self,
+        claims: Iterable[ClaimChange],
+        metered: Iterable[tuple[str, str, int, int]],
+    ) -> None:
+        """Put back claims and calibration read at start-up."""
+        for row in claims:
+            entry = IdempotencyEntry(
+                row.request_id, bytes.fromhex(row.fingerprint), bool(row.finished), Instant(row.expires_at)
+            )
+            self._claims[row.principal, row.key] = entry
+            if not row.finished:
+                self._claim_of[row.request_id] = IdempotencyClaim(row.principal, row.key, entry.fingerprint)
+        for provider, model, metered_bytes, tokens in metered:
+            self._metered[provider, model] = (metered_bytes, tokens)
+
+    def _close(
+        self, event: LedgerEvent, decision: Decision, settlement: Settlement, delta: RollupDelta, done: Done
+    ) -> None:
+        if isinstance(event, Released | Expired) and event.id not in self._book.pending:
+            done(None)
+            return
+        self._journal.append(
+            Write(
+                event.at,
+                essential=True,
+                journal=(kind_of(event), event.id, event),
+                postings=self._book.apply(event),
+                closed=(event.id, settlement),
+                rollup=(rollup_key(decision), delta) if any(delta) else None,
+                claim=self._close_claim(event),
+                done=done,
+            )
+        )
+
+    def _open_claim(self, event: Reserved, claim: IdempotencyClaim) -> ClaimChange:
+        expires_at = event.at + _CLAIM_TTL_NS
+        self._claims[claim.principal, claim.key] = IdempotencyEntry(
+            event.id, claim.fingerprint, finished=False, expires_at=Instant(expires_at)
+        )
+        self._claim_of[event.id] = claim
+        return ClaimChange(claim.principal, claim.key, claim.fingerprint.hex(), event.id, 0, expires_at)
+
+    def _close_claim(self, event: LedgerEvent) -> ClaimChange | None:
+        claim = self._claim_of.pop(event.id, None)
+        if claim is None:
+            return None
+        entry = self._claims[claim.principal, claim.key]
+        finished: int | None = 1
+        if isinstance(event, Released):
+            del self._claims[claim.principal, claim.key]
+            finished = None
+        else:
+            self._claims[claim.principal, claim.key] = replace(entry, finished=True)
+        return ClaimChange(
+            claim.principal, claim.key, claim.fingerprint.hex(), event.id, finished, entry.expires_at
+        )
+
+    def _undo(self, event: Reserved) -> None:
+        """A reservation that never reached the disk never was: the journal has neither it nor its undoing."""
+        self._book.apply(Released(event.id, event.at, "not written"))
+        claim = self._claim_of.pop(event.id, None)
+        if claim is not None:
+            self._claims.pop((claim.principal, claim.key), None)
+
+    def _meter(self, decision: Decision, delta: RollupDelta) -> None:
+        if delta.metered_bytes > 0:
+            cell = decision.provider, decision.model
+            metered_bytes, tokens = self._metered.get(cell, (0, 0))
+            self._metered[cell] = (metered_bytes + delta.metered_bytes, tokens + delta.metered_input_tokens)
+
+
+def resolve(writes: Sequence[Write], error: Exception | None) -> None:
+    """Tell every write of a batch how it went."""
+    for write in writes:
+        if write.done is not None:
+            write.done(error)

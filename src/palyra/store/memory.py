@@ -1,0 +1,153 @@
+"""The store in memory: the fake with the same promises, for tests and for trying things out.
+
+It keeps the very writes that SQLite would store and answers questions from them.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from palyra.budgets.policy import Policy
+from palyra.core.instant import Instant
+from palyra.identity.keys import ApiKey
+from palyra.ledger.book import Book
+from palyra.lifecycle.decision import Decision, StoredDecision
+from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter, UsageTotals
+from palyra.store.ledger import JournaledLedger, resolve
+from palyra.store.reads import GROUPS
+from palyra.store.records import JournaledRecords
+from palyra.store.write import RollupDelta, RollupKey, Write
+
+
+class MemoryJournal:
+    """Keeps writes in a list; they count as durable on the loop's next turn, or when ``flush`` is called."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.writes: list[Write] = []
+        self.failure: Exception | None = None
+        self._loop = loop
+
+    def accepts(self) -> bool:
+        """Always, until a ``failure`` is set."""
+        return self.failure is None
+
+    def append(self, write: Write) -> None:
+        """Keep one write, or fail it."""
+        failure = None if write.essential else self.failure
+        if failure is None:
+            self.writes.append(write)
+        self._loop.call_soon(resolve, [write], failure)
+
+
+class MemoryStore:
+    """Ledger and records in memory."""
+
+    def __init__(self, now: Callable[[], Instant], loop: asyncio.AbstractEventLoop) -> None:
+        self.journal = MemoryJournal(loop)
+        self.ledger = JournaledLedger(self.journal, Book())
+        self.records = MemoryRecords(self.journal, self.ledger, now)
+
+    @property
+    def writable(self) -> bool:
+        """Whether a reservation would be accepted now."""
+        return self.journal.accepts()
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class MemoryRecords(JournaledRecords):
+    """The Records port over the kept writes."""
+
+    def __init__(self, journal: MemoryJournal, ledger: JournaledLedger, now: Callable[[], Instant]) -> None:
+        super().__init__(journal, ledger, now)
+        self._kept = journal
+        self._book = ledger.book
+        self._policies: dict[str, Policy] = {}
+        self._keys: dict[str, ApiKey] = {}
+
+    async def decision(self, request_id: str) -> StoredDecision | None:
+        """See ``Records.decision``."""
+        return self._stored().get(request_id)
+
+    async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
+        """See ``Records.decisions``."""
+        found = [each for each in self._stored().values() if _matches(each, wanted)]
+        found.sort(key=lambda each: each.decision.request_id, reverse=True)
+        return found[: wanted.limit]
+
+    async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
+        """See ``Records.usage``."""
+        for name in group_by:
+            if name not in GROUPS:
+                raise ValueError(f"usage cannot be grouped by {name!r}; use one of {', '.join(GROUPS)}")
+        sums: dict[tuple[str, ...], RollupDelta] = {} if group_by else {(): RollupDelta()}
+        for key, delta in self._rollups():
+            if since <= key.hour < until:
+                group = tuple(str(getattr(key, name)) for name in group_by)
+                sums[group] = sums.get(group, RollupDelta()).plus(delta)
+        ordered = sorted(sums.items(), key=lambda item: (-item[1].cost, item[0]))
+        return [UsageTotals(dict(zip(group_by, group, strict=True)), *total[:10]) for group, total in ordered]
+
+    async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
+        """See ``Records.accounts``."""
+        found = [
+            AccountStatus(key, account.window_end, account.balance())
+            for key, account in self._book.accounts.items()
+            if key.policy_id == policy_id
+        ]
+        return sorted(found, key=lambda each: (-each.key.window_start, each.key.entity))
+
+    async def policies(self) -> Sequence[Policy]:
+        """See ``Records.policies``."""
+        return [self._policies[policy_id] for policy_id in sorted(self._policies)]
+
+    async def save_policy(self, policy: Policy, audit: AuditEntry) -> None:
+        """See ``Records.save_policy``."""
+        await super().save_policy(policy, audit)
+        self._policies[policy.id] = policy
+
+    async def delete_policy(self, policy_id: str, audit: AuditEntry) -> None:
+        """See ``Records.delete_policy``."""
+        await super().delete_policy(policy_id, audit)
+        self._policies.pop(policy_id, None)
+
+    async def keys(self) -> Sequence[ApiKey]:
+        """See ``Records.keys``."""
+        return [self._keys[key_id] for key_id in sorted(self._keys)]
+
+    async def save_key(self, key: ApiKey, audit: AuditEntry) -> None:
+        """See ``Records.save_key``."""
+        await super().save_key(key, audit)
+        self._keys[key.id] = key
+
+    def _stored(self) -> dict[str, StoredDecision]:
+        found: dict[str, StoredDecision] = {}
+        for write in self._kept.writes:
+            if write.opened is not None and write.opened_state is not None:
+                found[write.opened.request_id] = StoredDecision(write.opened, write.opened_state, None)
+            if write.closed is not None:
+                request_id, end = write.closed
+                found[request_id] = StoredDecision(found[request_id].decision, end.state, end)
+        return found
+
+    def _rollups(self) -> list[tuple[RollupKey, RollupDelta]]:
+        return [write.rollup for write in self._kept.writes if write.rollup is not None]
+
+
+def _matches(stored: StoredDecision, wanted: DecisionFilter) -> bool:
+    decision: Decision = stored.decision
+    labels = decision.labels
+    pairs: tuple[tuple[object, object], ...] = (
+        (wanted.principal, labels.principal),
+        (wanted.agent, labels.agent),
+        (wanted.session, labels.session),
+        (wanted.model, decision.model),
+        (wanted.outcome, decision.outcome),
+        (wanted.state, stored.state),
+    )
+    return (
+        all(want is None or want == have for want, have in pairs)
+        and (wanted.since is None or decision.at >= wanted.since)
+        and (wanted.until is None or decision.at < wanted.until)
+        and (wanted.before is None or decision.request_id < wanted.before)
+    )

@@ -1,0 +1,108 @@
+"""Tables of the store, as SQLAlchemy Core metadata; Alembic revisions in ``migrations`` create them.
+
+Amounts are 64-bit integers in the unit of their metric (nano-USD for money); instants are nanoseconds
+since the epoch, UTC. Bodies are JSON text.
+"""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("chain", Text, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("policy_id", Text, primary_key=True),
+    Column("metric", Text, primary_key=True),
+    Column("entity", Text, primary_key=True),
+    Column("window_start", BigInteger, primary_key=True),
+    Column("window_end", BigInteger, nullable=False),
+    Column("posted", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("shadow_posted", BigInteger, nullable=False),
+    Column("shadow_held", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("agent", Text),
+    Column("session", Text),
+    Column("model", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("reservation", Text),
+    Column("settlement", Text),
+    Index("decisions_unresolved", "state", sqlite_where=Column("state").in_(["pending", "in_doubt"])),
+    Index("decisions_by_principal", "principal", "request_id"),
+    sqlite_with_rowid=False,
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("principal", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("finished", Integer, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("hour", BigInteger, primary_key=True),
+    Column("principal", Text, primary_key=True),
+    Column("agent", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("denied", BigInteger, nullable=False),
+    Column("estimated", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    Column("metered_bytes", BigInteger, nullable=False),
+    Column("metered_input_tokens", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("deleted", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
