@@ -7,12 +7,18 @@ PalyraError
  │   └─ ApprovalRequired  402 approval_required      (x-should-retry: false)
  ├─ PriceUnknown          402 price_unknown          (x-should-retry: false)
  ├─ ModelNotAllowed       403 model_not_allowed
+ ├─ Forbidden             403 forbidden
  ├─ ModelNotFound         404 model_not_found
  ├─ RouteNotFound         404 not_found_error
+ ├─ NotFound              404 not_found
  ├─ MethodNotAllowed      405 method_not_allowed
  ├─ IdempotencyInFlight   409 idempotency_in_flight
  ├─ IdempotencySettled    409 idempotency_in_flight   (x-should-retry: false)
+ ├─ ReadOnly              409 read_only
+ ├─ AlreadyExists         409 already_exists
+ ├─ VersionConflict       412 version_conflict
  ├─ RequestTooLarge       413 request_too_large
+ ├─ WrongHost             421 wrong_host
  ├─ IdempotencyMismatch   422 idempotency_mismatch
  ├─ Overloaded            429 overloaded             (Retry-After)
  ├─ UpstreamFailed        502 upstream_failed
@@ -40,6 +46,7 @@ class PalyraError(Exception):
         self.message = message
         self.param = param
         self.detail: dict[str, object] = dict(detail or {})
+        self.headers: list[tuple[bytes, bytes]] = []
 
 
 class InvalidRequest(PalyraError):
@@ -85,6 +92,13 @@ class ModelNotAllowed(PalyraError):
     code = "model_not_allowed"
 
 
+class Forbidden(PalyraError):
+    """The key is good, and its roles do not reach this far."""
+
+    status = 403
+    code = "forbidden"
+
+
 class ModelNotFound(PalyraError):
     """No configured provider serves this model on this endpoint."""
 
@@ -97,6 +111,13 @@ class RouteNotFound(PalyraError):
 
     status = 404
     code = "not_found_error"
+
+
+class NotFound(PalyraError):
+    """No such object, or none that this key may know of."""
+
+    status = 404
+    code = "not_found"
 
 
 class MethodNotAllowed(PalyraError):
@@ -122,11 +143,39 @@ class IdempotencySettled(PalyraError):
     should_retry = False
 
 
+class ReadOnly(PalyraError):
+    """The object is defined in the config file, or must not go away; it cannot be changed here."""
+
+    status = 409
+    code = "read_only"
+
+
+class AlreadyExists(PalyraError):
+    """The id is taken."""
+
+    status = 409
+    code = "already_exists"
+
+
+class VersionConflict(PalyraError):
+    """Someone else changed the object since it was read (``If-Match``)."""
+
+    status = 412
+    code = "version_conflict"
+
+
 class RequestTooLarge(PalyraError):
     """The body is larger than ``server.max_body_bytes``."""
 
     status = 413
     code = "request_too_large"
+
+
+class WrongHost(PalyraError):
+    """The ``Host`` header names no host that this daemon answers for (DNS rebinding)."""
+
+    status = 421
+    code = "wrong_host"
 
 
 class IdempotencyMismatch(PalyraError):

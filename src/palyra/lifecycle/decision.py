@@ -35,7 +35,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class EstimateRecord:
-    """What the call was expected to use, and the upper bound that was held. Costs in nano-USD, None if unknown."""
+    """What the call was expected to use, and the bound that was held. Costs in nano-USD, None if unknown."""
 
     input_bytes: int
     input_tokens_expected: int
@@ -86,7 +86,7 @@ class EvaluationRecord:
 
 @dataclass(frozen=True, slots=True)
 class ClampRecord:
-    """The output cap was lowered from ``requested`` to ``granted`` tokens so that the hold fits ``policy_id``."""
+    """The output cap was lowered from ``requested`` to ``granted`` tokens to fit ``policy_id``."""
 
     requested: int
     granted: int

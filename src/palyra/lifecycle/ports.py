@@ -64,7 +64,7 @@ class Ledger(Protocol):
     def reserve(
         self, event: Reserved, decision: Decision, claim: IdempotencyClaim | None, done: Done
     ) -> Shortfall | None:
-        """Hold on every account or on none (L5). A Shortfall means nothing changed and ``done`` is not called.
+        """Hold on every account or on none (L5). A Shortfall: nothing changed, ``done`` is not called.
 
         Raises LedgerUnavailable when the ledger takes no new calls.
         """
@@ -89,7 +89,7 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
-    """Sums of one group of calls. ``cost`` in nano-USD over calls whose cost is known; ``unpriced`` counts the rest."""
+    """Sums of one group of calls. ``cost`` in nano-USD where it is known; ``unpriced`` counts the rest."""
 
     group: Mapping[str, str]
     requests: int
@@ -169,6 +169,10 @@ class Records(Protocol):
 
     async def policies(self) -> Sequence[Policy]:
         """Policies made through the API, newest version of each, deleted ones left out."""
+        ...
+
+    async def policy_version(self, policy_id: str) -> int:
+        """The highest version ever stored under this id, deleted policies included; 0 if there is none."""
         ...
 
     async def save_policy(self, policy: Policy, audit: AuditEntry) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import msgspec
 
@@ -11,11 +12,25 @@ from palyra.identity.keys import ApiKey
 from palyra.ledger.event import Reserved
 from palyra.lifecycle.decision import CallState, Decision, Settlement, StoredDecision
 
+
+def _plain(value: object) -> object:
+    """What JSON has no word for: a read-only mapping is written as the mapping it shows."""
+    if isinstance(value, MappingProxyType):
+        return dict(cast("MappingProxyType[str, object]", value))
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 _decision = msgspec.json.Decoder(Decision)
 _settlement = msgspec.json.Decoder(Settlement)
 _reserved = msgspec.json.Decoder(Reserved)
 _key = msgspec.json.Decoder(ApiKey)
 _policy = msgspec.json.Decoder(dict[str, Any])
+
+
+def encode(record: object) -> str:
+    """Any record of the store as JSON text."""
+    return _encoder.encode(record).decode()
 
 
 def stored_decision(body: str, state: str, settlement: str | None) -> StoredDecision:
@@ -31,7 +46,7 @@ def reservation(text: str) -> Reserved:
 
 def key_text(key: ApiKey) -> str:
     """An API key (its hash, never the key) as JSON."""
-    return msgspec.json.encode(key).decode()
+    return encode(key)
 
 
 def key_from(text: str) -> ApiKey:
@@ -47,7 +62,7 @@ def policy_text(policy: Policy) -> str:
         "created_by": policy.created_by,
         "updated_by": policy.updated_by,
     }
-    return msgspec.json.encode(stored).decode()
+    return encode(stored)
 
 
 def policy_from(text: str) -> Policy:

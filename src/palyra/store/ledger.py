@@ -44,6 +44,7 @@ class JournaledLedger:
         self._claims: dict[tuple[str, str], IdempotencyEntry] = {}
         self._claim_of: dict[str, IdempotencyClaim] = {}
         self._metered: dict[tuple[str, str], tuple[int, int]] = {}
+        self._in_doubt: dict[str, RollupDelta] = {}
 
     @property
     def book(self) -> Book:
@@ -88,24 +89,15 @@ class JournaledLedger:
         self._journal.append(write)
         return None
 
-    def settle(
-        self,
-        event: Settled,
-        decision: Decision,
-        settlement: Settlement,
-        done: Done,
-        corrects: Settlement | None = None,
-    ) -> None:
-        """See ``Ledger.settle``; ``corrects`` is the in-doubt settlement that a late one replaces."""
+    def settle(self, event: Settled, decision: Decision, settlement: Settlement, done: Done) -> None:
+        """See ``Ledger.settle``."""
         late = event.id in self._book.in_doubt
         if not late and event.id not in self._book.pending:
             done(None)
             return
         if late:
             event, settlement = replace(event, late=True), replace(settlement, late=True)
-        delta = rollup_delta(decision, settlement)
-        if late and corrects is not None:
-            delta = delta.minus(rollup_delta(decision, corrects))
+        delta = rollup_delta(decision, settlement).minus(self._in_doubt.pop(event.id, RollupDelta()))
         self._meter(decision, delta)
         self._close(event, decision, settlement, delta, done)
 
@@ -115,7 +107,10 @@ class JournaledLedger:
 
     def expire(self, event: Expired, decision: Decision, settlement: Settlement, done: Done) -> None:
         """See ``Ledger.expire``."""
-        self._close(event, decision, settlement, rollup_delta(decision, settlement), done)
+        delta = rollup_delta(decision, settlement)
+        if event.id in self._book.pending:
+            self._in_doubt[event.id] = delta
+        self._close(event, decision, settlement, delta, done)
 
     def idempotency(self, principal: str, key: str, now: Instant) -> IdempotencyEntry | None:
         """The claim on a key, dropped once its time to live is over."""

@@ -63,6 +63,7 @@ class MemoryRecords(JournaledRecords):
         self._kept = journal
         self._book = ledger.book
         self._policies: dict[str, Policy] = {}
+        self._versions: dict[str, int] = {}
         self._keys: dict[str, ApiKey] = {}
 
     async def decision(self, request_id: str) -> StoredDecision | None:
@@ -105,11 +106,16 @@ class MemoryRecords(JournaledRecords):
         """See ``Records.save_policy``."""
         await super().save_policy(policy, audit)
         self._policies[policy.id] = policy
+        self._versions[policy.id] = policy.version
 
     async def delete_policy(self, policy_id: str, audit: AuditEntry) -> None:
         """See ``Records.delete_policy``."""
         await super().delete_policy(policy_id, audit)
         self._policies.pop(policy_id, None)
+
+    async def policy_version(self, policy_id: str) -> int:
+        """See ``Records.policy_version``."""
+        return self._versions.get(policy_id, 0)
 
     async def keys(self) -> Sequence[ApiKey]:
         """See ``Records.keys``."""

@@ -105,6 +105,12 @@ def policy_texts(connection: Connection) -> Sequence[str]:
     return list(connection.scalars(query.where(policies.c.deleted == 0).order_by(policies.c.id)))
 
 
+def policy_version(connection: Connection, policy_id: str) -> int:
+    """The highest version that a policy ever had, 0 if there never was one."""
+    query = select(func.coalesce(func.max(policies.c.version), 0)).where(policies.c.id == policy_id)
+    return connection.scalar(query) or 0
+
+
 def key_texts(connection: Connection) -> Sequence[str]:
     """Every key made at run time."""
     return list(connection.scalars(select(keys.c.body).order_by(keys.c.id)))

@@ -105,6 +105,10 @@ class SqliteRecords(JournaledRecords):
         """See ``Records.policies``."""
         return [codec.policy_from(text) for text in await self._reader.ask(reads.policy_texts)]
 
+    async def policy_version(self, policy_id: str) -> int:
+        """See ``Records.policy_version``."""
+        return await self._reader.ask(lambda connection: reads.policy_version(connection, policy_id))
+
     async def keys(self) -> Sequence[ApiKey]:
         """See ``Records.keys``."""
         return [codec.key_from(text) for text in await self._reader.ask(reads.key_texts)]
@@ -164,7 +168,7 @@ def _open_writer(path: Path) -> sqlite3.Connection:
 
 
 def _restore_book(connection: sqlite3.Connection, now: Instant) -> Book:
-    """Live accounts and unresolved reservations as stored, checked against the journal while that is short."""
+    """Live accounts and unresolved reservations as stored, checked against a journal that is short."""
     (records,) = connection.execute(sql.JOURNAL_COUNT).fetchone()
     if records <= REPLAY_AT_START_MAX:
         replayed = Book()

@@ -12,12 +12,11 @@ import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
-import msgspec
-
 from palyra.core.errors import LedgerUnavailable
 from palyra.core.limits import JOURNAL_QUEUE_MAX
 from palyra.ledger.account import AccountKey
 from palyra.store import sql
+from palyra.store.codec import encode
 from palyra.store.write import RollupDelta, RollupKey, Write
 
 BATCH_MAX = 2_048
@@ -26,8 +25,6 @@ FATAL_CODES = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.S
 
 Resolved = Callable[[Sequence[Write], Exception | None], None]
 """Called on the writer thread with the writes of one commit; hands them over to the loop thread."""
-
-_json = msgspec.json.Encoder()
 
 
 class Writer:
@@ -129,7 +126,7 @@ class Writer:
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         if journal_rows:
-            execute(sql.INSERT_JOURNAL, (_encode(journal_rows),))
+            execute(sql.INSERT_JOURNAL, (encode(journal_rows),))
         for statement, rows in (
             (sql.UPSERT_ACCOUNTS, _account_rows(batch)),
             (sql.INSERT_DECISIONS, _opened_rows(batch)),
@@ -137,7 +134,7 @@ class Writer:
             (sql.UPSERT_ROLLUPS, _rollup_rows(batch)),
         ):
             if rows:
-                execute(statement, (_encode(rows),))
+                execute(statement, (encode(rows),))
         for write in batch:
             if write.claim is not None:
                 execute(*sql.claim(write.claim))
@@ -154,7 +151,7 @@ class Writer:
                 continue
             kind, ref, body = write.journal
             seq += 1
-            text = _json.encode(body).decode()
+            text = encode(body)
             chain = link(chain, seq, write.at, kind, ref, text)
             rows.append((seq, write.at, kind, ref, text, chain))
         return seq, chain, rows
@@ -173,10 +170,6 @@ def link(previous: str, seq: int, at: int, kind: str, ref: str, body: str) -> st
 def _is_fatal(error: sqlite3.Error) -> bool:
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF in FATAL_CODES
-
-
-def _encode(rows: object) -> str:
-    return _json.encode(rows).decode()
 
 
 def _account_rows(batch: list[Write]) -> list[tuple[object, ...]]:
@@ -211,8 +204,8 @@ def _opened_rows(batch: list[Write]) -> list[tuple[object, ...]]:
                     labels.agent,
                     labels.session,
                     decision.model,
-                    _encode(decision),
-                    None if write.reservation is None else _encode(write.reservation),
+                    encode(decision),
+                    None if write.reservation is None else encode(write.reservation),
                 )
             )
     return rows
@@ -221,7 +214,7 @@ def _opened_rows(batch: list[Write]) -> list[tuple[object, ...]]:
 def _closed_rows(batch: list[Write]) -> list[tuple[str, str, str]]:
     """The last settlement of a call wins; a call opened and closed in one batch is opened first."""
     closed = {write.closed[0]: write.closed[1] for write in batch if write.closed is not None}
-    return [(request_id, end.state, _encode(end)) for request_id, end in closed.items()]
+    return [(request_id, end.state, encode(end)) for request_id, end in closed.items()]
 
 
 def _rollup_rows(batch: list[Write]) -> list[tuple[object, ...]]:

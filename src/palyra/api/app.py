@@ -1,0 +1,56 @@
+"""The control plane as one ASGI application."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import JSONResponse, Response
+
+from palyra.api.access import PUBLIC, check_access
+from palyra.api.budgets import Budgets
+from palyra.api.catalog import Catalog
+from palyra.api.decisions import Decisions
+from palyra.api.deps import ApiDeps
+from palyra.api.door import Door
+from palyra.api.keys import Keys
+from palyra.api.probes import Probes
+from palyra.api.problem import handle_problems
+from palyra.api.routes import Routes
+from palyra.api.usage import Usage
+
+Install = Callable[[FastAPI, Routes], None]
+"""Adds routes of its own; through ``Routes``, or start-up fails."""
+
+
+def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
+    """Build the application: ``/api/v1/*``, ``/healthz``, ``/readyz``, ``/metrics``.
+
+    Raises ValueError if a route declares no role.
+    """
+    app = FastAPI(title="Palyra", version=deps.version, openapi_url=None, docs_url=None, redoc_url=None)
+    routes = Routes(app, deps)
+    for section in (Budgets, Decisions, Keys, Usage, Catalog, Probes):
+        section(deps).install(routes)
+    for install in more:
+        install(app, routes)
+
+    async def openapi() -> Response:
+        """This document."""
+        return JSONResponse(openapi_document(app))
+
+    routes.add("GET", "/openapi.json", openapi, PUBLIC)
+    handle_problems(app)
+    check_access(app)
+    app.add_middleware(Door, hosts=deps.hosts)
+    return app
+
+
+def openapi_document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI 3.1 description of every route, with ``x-palyra-role`` on those that need one."""
+    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    document.setdefault("components", {})["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
+    return document

@@ -1,0 +1,75 @@
+"""Decisions: the list, and one explained."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import JSONResponse, Response
+
+from palyra.api.access import OWN, READ, CallerOf, only_principal
+from palyra.api.deps import ApiDeps
+from palyra.api.moments import moment
+from palyra.api.routes import Routes
+from palyra.api.schemas import DecisionPage, DecisionShown
+from palyra.core.errors import FieldError, NotFound
+from palyra.lifecycle.decision import CallState
+from palyra.lifecycle.ports import DecisionFilter
+from palyra.reports.explain import decision_document, decision_page
+
+PAGE_MAX = 200
+
+
+class Decisions:
+    """Handlers of ``/decisions``."""
+
+    def __init__(self, deps: ApiDeps) -> None:
+        self._records = deps.records
+
+    def install(self, routes: Routes) -> None:
+        """Add the routes."""
+        routes.add("GET", "/decisions", self.list_decisions, READ, answer=DecisionPage)
+        routes.add("GET", "/decisions/{request_id}", self.get_decision, OWN, answer=DecisionShown)
+
+    async def list_decisions(
+        self,
+        principal: str | None = None,
+        agent: str | None = None,
+        session: str | None = None,
+        model: str | None = None,
+        outcome: str | None = None,
+        state: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        cursor: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+    ) -> Response:
+        """Newest first; pass ``next_cursor`` as ``cursor`` for the next page."""
+        wanted = DecisionFilter(
+            principal=principal,
+            agent=agent,
+            session=session,
+            model=model,
+            outcome=outcome,
+            state=_state(state),
+            since=moment("since", since),
+            until=moment("until", until),
+            before=cursor,
+            limit=limit + 1,
+        )
+        return JSONResponse(decision_page(await self._records.decisions(wanted), limit))
+
+    async def get_decision(self, request_id: str, caller: CallerOf) -> Response:
+        """Everything about one call. Below viewer, calls of another principal do not exist."""
+        stored = await self._records.decision(request_id)
+        principal = only_principal(caller)
+        if stored is None or principal not in (None, stored.decision.labels.principal):
+            raise NotFound(f"There is no decision {request_id!r}.")
+        return JSONResponse(decision_document(stored))
+
+
+def _state(text: str | None) -> CallState | None:
+    if text is None:
+        return None
+    try:
+        return CallState(text)
+    except ValueError:
+        raise FieldError("state", f"{text!r} is not one of: {', '.join(CallState)}.") from None

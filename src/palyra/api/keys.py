@@ -1,0 +1,43 @@
+"""Keys: made once in clear, listed by prefix, revoked for good."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from palyra.api.access import READ, WRITE, CallerOf
+from palyra.api.deps import ApiDeps
+from palyra.api.document import read_document
+from palyra.api.routes import Routes
+from palyra.api.schemas import KeyBody, KeyCreated, KeyPage
+from palyra.identity.keys import parse_grant
+from palyra.lifecycle.rules import key_document
+
+
+class Keys:
+    """Handlers of ``/keys``."""
+
+    def __init__(self, deps: ApiDeps) -> None:
+        self._rules = deps.rules
+        self._bytes_max = deps.body_bytes_max
+
+    def install(self, routes: Routes) -> None:
+        """Add the routes."""
+        routes.add("GET", "/keys", self.list_keys, READ, answer=KeyPage)
+        routes.add("POST", "/keys", self.create_key, WRITE, body=KeyBody, answer=KeyCreated, status=201)
+        routes.add("DELETE", "/keys/{key_id}", self.revoke_key, WRITE, status=204)
+
+    async def list_keys(self) -> Response:
+        """Every key ever made, revoked ones included; none in clear."""
+        return JSONResponse(
+            {"items": [key_document(key) for key in self._rules.all_keys], "next_cursor": None}
+        )
+
+    async def create_key(self, request: Request, caller: CallerOf) -> Response:
+        """Make a key. The field ``key`` of this answer is the only place where it is ever in clear."""
+        draft = parse_grant(await read_document(request, self._bytes_max))
+        key, clear = await self._rules.create_key(draft, issuer=caller)
+        return JSONResponse({**key_document(key), "key": clear}, 201)
+
+    async def revoke_key(self, key_id: str, caller: CallerOf) -> Response:
+        """Revoke a key; its next call is refused."""
+        await self._rules.revoke_key(key_id, by=caller)
+        return Response(status_code=204)

@@ -1,0 +1,197 @@
+"""The shapes of the control plane, for the OpenAPI document. Values are checked by the domain, not here.
+
+Money is ``<name>_nano_usd`` (integer) beside ``<name>_usd`` (decimal string). Times are RFC 3339 in UTC.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    field: str | None = None
+
+
+class PolicyBody(BaseModel):
+    """A budget as written: money limits are decimal strings of USD, other limits whole numbers."""
+
+    id: str
+    name: str | None = None
+    scope: str
+    metric: str
+    interval: str
+    timezone: str | None = None
+    soft_limit: str | int | None = None
+    hard_limit: str | int | None = None
+    action: str | None = None
+    mode: str | None = None
+    routing_mode_override: str | None = None
+    thresholds: list[dict[str, Any]] | None = None
+    min_output_tokens: int | None = None
+    unknown_price: str | None = None
+    enabled: bool | None = None
+    valid_from: str | None = None
+    valid_until: str | None = None
+
+
+class PolicyShown(PolicyBody):
+    """A budget as stored, with its version and origin."""
+
+    model_config = ConfigDict(extra="allow")
+
+    soft_limit_nano_usd: int | None = None
+    soft_limit_usd: str | None = None
+    hard_limit_nano_usd: int | None = None
+    hard_limit_usd: str | None = None
+    version: int
+    created_by: str
+    updated_by: str
+    origin: str
+
+
+class PolicyPage(BaseModel):
+    """Budgets by id."""
+
+    items: list[PolicyShown]
+    next_cursor: str | None
+
+
+class AccountShown(BaseModel):
+    """One account, with its amounts ``posted``, ``held``, ``consumed``, ``limit``, ``remaining`` and more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    entity: str
+    window_start: str
+    window_end: str | None
+    open: bool
+
+
+class PolicyStatus(BaseModel):
+    """A budget and its accounts."""
+
+    policy: PolicyShown
+    accounts: list[AccountShown]
+
+
+class DecisionRow(BaseModel):
+    """A decision in a list."""
+
+    model_config = ConfigDict(extra="allow")
+
+    request_id: str
+    at: str
+    state: str
+    outcome: str
+    status: str
+    principal: str
+    agent: str | None
+    session: str | None
+    requested_model: str
+    model: str
+    cost_nano_usd: int | None = None
+    cost_usd: str | None = None
+
+
+class DecisionPage(BaseModel):
+    """Decisions, newest first."""
+
+    items: list[DecisionRow]
+    next_cursor: str | None
+
+
+class DecisionShown(DecisionRow):
+    """A decision with all that was known, decided and used."""
+
+    estimate: dict[str, Any] | None
+    price: dict[str, Any] | None
+    evaluations: list[dict[str, Any]]
+    clamp: dict[str, Any] | None
+    counterfactual: dict[str, Any] | None
+    settlement: dict[str, Any] | None
+
+
+class KeyBody(BaseModel):
+    """What a new key gives; at most what the issuing key has."""
+
+    principal: str
+    agent: str | None = None
+    roles: list[str] | None = None
+    models: list[str] | None = None
+    tags: dict[str, str] | None = None
+
+
+class KeyShown(BaseModel):
+    """A key, recognised by its prefix."""
+
+    id: str
+    prefix: str
+    principal: str
+    agent: str | None
+    roles: list[str]
+    models: list[str]
+    tags: dict[str, str]
+    created_at: str
+    created_by: str
+    revoked_at: str | None
+    origin: str
+
+
+class KeyCreated(KeyShown):
+    """The only answer that ever holds a key in clear."""
+
+    key: str
+
+
+class KeyPage(BaseModel):
+    """Keys, oldest first."""
+
+    items: list[KeyShown]
+    next_cursor: str | None
+
+
+class UsageSums(BaseModel):
+    """Sums over calls. ``unpriced`` calls are in no cost."""
+
+    requests: int
+    denied: int
+    estimated: int
+    unpriced: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost_nano_usd: int
+    cost_usd: str
+
+
+class UsageGroup(UsageSums):
+    """Sums of one group."""
+
+    group: dict[str, str]
+
+
+class UsageSummary(BaseModel):
+    """Sums over [since, until)."""
+
+    since: str
+    until: str
+    group_by: list[str]
+    totals: UsageSums
+    groups: list[UsageGroup]
+
+
+class Listing(BaseModel):
+    """Items as the price book or the registry lists them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    items: list[dict[str, Any]]

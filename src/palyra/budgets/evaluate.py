@@ -1,0 +1,393 @@
+"""What the budgets say about one call: the table of DESIGN section 4. Pure, and on the hot path.
+
+Values are named tuples and texts are written on demand: five policies are evaluated per call, and
+their messages are read only when one of them stops it.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from palyra.budgets.index import Applicable
+from palyra.budgets.policy import UNLABELLED, Policy
+from palyra.budgets.terms import (
+    Action,
+    Metric,
+    Mode,
+    ScopeKind,
+    Then,
+    Threshold,
+    UnknownPrice,
+    amount_fields,
+    format_amount,
+)
+from palyra.budgets.windows import Interval, Window
+from palyra.core.instant import isoformat
+
+
+class Status(StrEnum):
+    """What the numbers of one policy say, whatever the mode."""
+
+    OK = "ok"
+    SOFT_LIMIT = "soft_limit"
+    HARD_LIMIT = "hard_limit"
+    OVERRIDE_APPLIED = "override_applied"
+    DEGRADED = "degraded"
+    UNKNOWN = "unknown"
+    APPROVAL_REQUIRED = "approval_required"
+    BLOCKED = "blocked"
+
+
+class Outcome(StrEnum):
+    """What becomes of the call. ``deny`` beats ``ask`` beats ``admit``."""
+
+    ADMIT = "admit"
+    ASK = "ask"
+    DENY = "deny"
+
+
+_SEVERITY = {status: rank for rank, status in enumerate(Status)}
+_OUTCOME_SEVERITY = {outcome: rank for rank, outcome in enumerate(Outcome)}
+
+
+class Amounts(NamedTuple):
+    """What this call would hold: nano-USD (None: not computable) and upper bounds of tokens."""
+
+    cost: int | None
+    input_tokens: int
+    output_tokens: int
+
+    def amount_of(self, metric: Metric) -> int | None:
+        """The amount in the unit of ``metric``; None if it cannot be computed, which is not zero (L6)."""
+        if metric is Metric.COST_USD:
+            return self.cost
+        if metric is Metric.TOTAL_TOKENS:
+            return self.input_tokens + self.output_tokens
+        if metric is Metric.REQUESTS:
+            return 1
+        return self.input_tokens if metric is Metric.INPUT_TOKENS else self.output_tokens
+
+
+class Evaluation(NamedTuple):
+    """One policy against one call. Amounts are in the unit of the policy's metric.
+
+    ``effect`` is what the policy asks for where it is enforced; ``mode`` is how far it reaches for
+    this call, ``outcome`` what it therefore does. ``amount`` and ``projected`` are None if unknown.
+    """
+
+    policy: Policy
+    entity: str
+    window: Window
+    status: Status
+    effect: Outcome
+    mode: Mode
+    consumed: int
+    amount: int | None
+    projected: int | None
+
+    @property
+    def policy_id(self) -> str:
+        """Id of the policy."""
+        return self.policy.id
+
+    @property
+    def policy_version(self) -> int:
+        """Version of the policy that was evaluated."""
+        return self.policy.version
+
+    @property
+    def scope(self) -> str:
+        """The scope as it is written: ``principal:*``."""
+        return str(self.policy.scope)
+
+    @property
+    def metric(self) -> Metric:
+        """What is counted."""
+        return self.policy.metric
+
+    @property
+    def interval(self) -> Interval:
+        """How long it is counted."""
+        return self.policy.interval
+
+    @property
+    def soft_limit(self) -> int | None:
+        """Soft limit in the metric's unit."""
+        return self.policy.soft_limit
+
+    @property
+    def hard_limit(self) -> int | None:
+        """Hard limit in the metric's unit."""
+        return self.policy.hard_limit
+
+    @property
+    def remaining(self) -> int | None:
+        """What the hard limit leaves before this call, at least 0; None without a hard limit."""
+        hard = self.policy.hard_limit
+        return None if hard is None else max(0, hard - self.consumed)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the policy does to the call: its effect where enforced, else ``admit``."""
+        return self.effect if self.mode is Mode.ENFORCED else Outcome.ADMIT
+
+    @property
+    def would(self) -> str | None:
+        """In dry_run, what enforcement would have done: ``would_block``, ``would_ask`` or None."""
+        if self.mode is not Mode.DRY_RUN or self.effect is Outcome.ADMIT:
+            return None
+        return "would_block" if self.effect is Outcome.DENY else "would_ask"
+
+    @property
+    def passed(self) -> tuple[Threshold, ...]:
+        """The thresholds that the account reaches with this call."""
+        policy = self.policy
+        if not policy.thresholds:
+            return ()
+        reached = self.consumed if self.projected is None else self.projected
+        return tuple(
+            threshold
+            for threshold, level in zip(policy.thresholds, policy.levels, strict=True)
+            if reached >= level
+        )
+
+    @property
+    def over_soft(self) -> bool:
+        """True if the call takes the account above the soft limit, whatever the hard limit says."""
+        soft = self.policy.soft_limit
+        reached = self.consumed if self.projected is None else self.projected
+        return soft is not None and reached > soft
+
+    @property
+    def message(self) -> str:
+        """One sentence for the caller: the numbers, and what to do next."""
+        return _message(self)
+
+    def under(self, call_mode: Mode) -> "Evaluation":
+        """The same evaluation for a call in another mode."""
+        return self._replace(mode=call_mode.at_most(self.policy.mode))
+
+
+class ModeChoice(NamedTuple):
+    """The mode of a call and where it came from: ``config``, ``caller`` or ``policy:<id>``."""
+
+    mode: Mode
+    origin: str
+
+
+class Verdict(NamedTuple):
+    """What all policies together say.
+
+    ``status`` is the worst status among those that decide the outcome; ``deciding`` the tightest
+    evaluation that stops the call, None if it is admitted; ``would`` what dry_run policies would do.
+    """
+
+    outcome: Outcome
+    status: Status
+    deciding: Evaluation | None
+    would: tuple[tuple[str, str], ...]
+
+
+def evaluate(
+    applicable: Applicable,
+    window: Window,
+    posted: int,
+    held: int,
+    amounts: Amounts,
+    unknown_price_default: UnknownPrice,
+    call_mode: Mode,
+) -> Evaluation:
+    """Evaluate one policy. ``posted`` and ``held`` are the balances of its account in ``window``.
+
+    More than a limit is over it, exactly the limit is not. For the interval ``request`` the balances
+    are ignored. For ``unknown_price = ceiling`` the caller has put the ceiling into ``amounts``.
+    """
+    policy = applicable.policy
+    consumed = 0 if policy.interval is Interval.REQUEST else posted + held
+    amount = amounts.amount_of(policy.metric)
+    known = 0 if amount is None else amount
+    reached = consumed + known
+    hard, soft = policy.hard_limit, policy.soft_limit
+    over_hard = hard is not None and reached > hard
+    if amount is None:
+        status, effect = _unknown(policy, unknown_price_default, over_hard=over_hard)
+    elif over_hard:
+        status, effect = _over_hard(policy.action)
+    elif soft is not None and reached > soft:
+        status, effect = Status.SOFT_LIMIT, Outcome.ADMIT
+    else:
+        status, effect = Status.OK, Outcome.ADMIT
+    mode = call_mode if policy.mode is None else call_mode.at_most(policy.mode)
+    projected = None if amount is None else reached
+    return Evaluation(policy, applicable.entity, window, status, effect, mode, consumed, amount, projected)
+
+
+def effective_mode(
+    default: Mode, requested: Mode | None, *, may_loosen: bool, evaluations: Iterable[Evaluation] = ()
+) -> ModeChoice:
+    """The mode of a call: the configured one, then the caller's, then what policies tighten it to.
+
+    A caller may only be stricter unless ``may_loosen``. A policy tightens the mode while its soft
+    limit is exceeded or a ``routing_mode`` threshold is reached, and no further than its own ``mode``.
+    """
+    choice = ModeChoice(default, "config")
+    if requested is not None and (
+        requested.strictness > default.strictness or (may_loosen and requested is not default)
+    ):
+        choice = ModeChoice(requested, "caller")
+    for evaluation in evaluations:
+        override = _override(evaluation)
+        if override is not None and override.strictness > choice.mode.strictness:
+            choice = ModeChoice(override, f"policy:{evaluation.policy.id}")
+    return choice
+
+
+def verdict(evaluations: Sequence[Evaluation]) -> Verdict:
+    """Combine all evaluations: the worst outcome, its worst status, and who decided."""
+    outcome, status = Outcome.ADMIT, Status.OK
+    worst = (0, 0)
+    would: list[tuple[str, str]] = []
+    for evaluation in evaluations:
+        if evaluation.status is Status.OK:
+            continue
+        rank = (_OUTCOME_SEVERITY[evaluation.outcome], _SEVERITY[evaluation.status])
+        if rank > worst:
+            worst, outcome, status = rank, evaluation.outcome, evaluation.status
+        doing = evaluation.would
+        if doing is not None:
+            would.append((evaluation.policy.id, doing))
+    deciding = None
+    if outcome is not Outcome.ADMIT:
+        stopping = [each for each in evaluations if each.outcome is outcome and each.status is status]
+        deciding = tightest(stopping) or stopping[0]
+    return Verdict(outcome, status, deciding, tuple(would))
+
+
+def tightest(evaluations: Iterable[Evaluation]) -> Evaluation | None:
+    """The evaluation that has the least share of its hard limit left; None if none has a hard limit."""
+    found: Evaluation | None = None
+    left, limit = 0, 1
+    for evaluation in evaluations:
+        hard = evaluation.policy.hard_limit
+        if hard is None:
+            continue
+        remaining = max(0, hard - evaluation.consumed)
+        if found is None or remaining * limit < left * max(1, hard):
+            found, left, limit = evaluation, remaining, max(1, hard)
+    return found
+
+
+def evaluation_to_dict(evaluation: Evaluation) -> dict[str, object]:
+    """The evaluation as JSON for decisions and errors; money as nano-USD beside USD."""
+    metric = evaluation.metric
+    shown: dict[str, object] = {
+        "policy_id": evaluation.policy_id,
+        "policy_version": evaluation.policy_version,
+        "scope": evaluation.scope,
+        "metric": metric.value,
+        "interval": evaluation.interval.value,
+        "entity": evaluation.entity,
+        "window_start": isoformat(evaluation.window.start),
+        "window_end": isoformat(evaluation.window.end),
+        "status": evaluation.status.value,
+        "outcome": evaluation.outcome.value,
+        "mode": evaluation.mode.value,
+        "would": evaluation.would,
+        "thresholds_passed": [str(threshold.at) for threshold in evaluation.passed],
+        "message": evaluation.message,
+    }
+    for name in ("consumed", "amount", "projected", "soft_limit", "hard_limit", "remaining"):
+        shown |= amount_fields(metric, name, getattr(evaluation, name))
+    return shown
+
+
+def _over_hard(action: Action) -> tuple[Status, Outcome]:
+    match action:
+        case Action.ALERT:
+            return Status.HARD_LIMIT, Outcome.ADMIT
+        case Action.APPROVAL_REQUIRED:
+            return Status.APPROVAL_REQUIRED, Outcome.ASK
+        case _:
+            # block, or degrade: a cheaper model that fits is looked for earlier, and none fits.
+            return Status.BLOCKED, Outcome.DENY
+
+
+def _unknown(policy: Policy, default: UnknownPrice, *, over_hard: bool) -> tuple[Status, Outcome]:
+    rule = default if policy.unknown_price is None else policy.unknown_price
+    if rule is not UnknownPrice.ALLOW:
+        # Under "ceiling" an amount that is still unknown had no ceiling either.
+        return Status.UNKNOWN, Outcome.DENY
+    if over_hard and policy.action is not Action.ALERT:
+        return _over_hard(policy.action)
+    return Status.UNKNOWN, Outcome.ADMIT
+
+
+def _override(evaluation: Evaluation) -> Mode | None:
+    policy = evaluation.policy
+    if policy.routing_mode_override is None and not policy.thresholds:
+        return None
+    fallback = policy.routing_mode_override
+    candidates = [fallback] if evaluation.over_soft else []
+    candidates += [
+        fallback if threshold.to is None else Mode(threshold.to)
+        for threshold in evaluation.passed
+        if threshold.then is Then.ROUTING_MODE
+    ]
+    wanted = [mode for mode in candidates if mode is not None]
+    return wanted[0].strictest(*wanted[1:]).at_most(policy.mode) if wanted else None
+
+
+def _message(evaluation: Evaluation) -> str:
+    policy = evaluation.policy
+    about = f"Budget {policy.id} ({_whose(evaluation)}, {policy.metric.value} per {policy.interval.value})"
+    consumed = format_amount(policy.metric, evaluation.consumed)
+    if evaluation.amount is None or evaluation.projected is None:
+        return f"{about}: {consumed} used, and {_unknown_advice(evaluation)}."
+    projected = format_amount(policy.metric, evaluation.projected)
+    amount = format_amount(policy.metric, evaluation.amount)
+    sum_of_it = f"{consumed} used and {amount} for this call make {projected}"
+    return f"{about}: {sum_of_it}, {_advice(evaluation)}."
+
+
+def _whose(evaluation: Evaluation) -> str:
+    scope, entity = evaluation.policy.scope, evaluation.entity
+    if scope.kind is ScopeKind.GLOBAL or not scope.each:
+        return str(scope)
+    if entity.startswith(UNLABELLED) and scope.kind in (ScopeKind.SESSION, ScopeKind.AGENT):
+        return f"calls of {entity[1:]} without {scope.kind.value}"
+    return f"{scope.kind.value} {entity}"
+
+
+def _unknown_advice(evaluation: Evaluation) -> str:
+    if evaluation.effect is Outcome.ADMIT:
+        return "the cost of this call is unknown and not counted; add a price for the model"
+    if evaluation.status is Status.UNKNOWN:
+        return (
+            "the cost of this call cannot be computed; add a price for the model, or set unknown_price of "
+            "the budget to 'ceiling' or 'allow'"
+        )
+    return "the limit is exceeded already; " + _relief(evaluation)
+
+
+def _advice(evaluation: Evaluation) -> str:
+    policy = evaluation.policy
+    soft = format_amount(policy.metric, policy.soft_limit or 0)
+    hard = soft if policy.hard_limit is None else format_amount(policy.metric, policy.hard_limit)
+    match evaluation.status:
+        case Status.OK:
+            return f"within the limit of {hard}"
+        case Status.SOFT_LIMIT:
+            return f"over the soft limit of {soft}; calls still run"
+        case Status.HARD_LIMIT:
+            return f"over the hard limit of {hard}; it only alerts, calls still run"
+        case _:
+            return f"over the hard limit of {hard}; {_relief(evaluation)}"
+
+
+def _relief(evaluation: Evaluation) -> str:
+    policy = evaluation.policy
+    ways = ["ask for less output"] if policy.metric is not Metric.REQUESTS else []
+    if policy.interval not in (Interval.REQUEST, Interval.TOTAL):
+        ways.insert(0, f"wait until {isoformat(evaluation.window.end)}")
+    last = "have an approval" if evaluation.status is Status.APPROVAL_REQUIRED else "have hard_limit raised"
+    return ", ".join([*ways, f"or {last}"]) if ways else last

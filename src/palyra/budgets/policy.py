@@ -1,0 +1,415 @@
+"""A budget policy: what it is, how it is read from a document, and how it is shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from palyra.budgets.fields import (
+    as_choice,
+    as_label,
+    as_list,
+    as_table,
+    closest,
+    read_choice,
+    read_count,
+    read_flag,
+    read_fraction,
+    read_id,
+    read_instant,
+    read_optional_choice,
+    read_text,
+    read_usd,
+    read_zone,
+    refuse_unknown,
+)
+from palyra.budgets.terms import (
+    EACH,
+    Action,
+    Metric,
+    Mode,
+    Scope,
+    ScopeKind,
+    Then,
+    Threshold,
+    UnknownPrice,
+    amount_fields,
+)
+from palyra.budgets.windows import Interval
+from palyra.core.errors import FieldError
+from palyra.core.instant import Instant, isoformat
+from palyra.core.limits import TOKENS_MAX
+from palyra.core.money import format_usd
+
+Origin = Literal["file", "api"]
+
+MIN_OUTPUT_TOKENS = 256
+THRESHOLD_AT_MAX = 10
+UNLABELLED = "~"
+"""First character of the entities of calls that carry no session or agent label."""
+
+WRITABLE_FIELDS = (
+    "id",
+    "name",
+    "scope",
+    "metric",
+    "interval",
+    "timezone",
+    "soft_limit",
+    "hard_limit",
+    "action",
+    "mode",
+    "routing_mode_override",
+    "thresholds",
+    "min_output_tokens",
+    "unknown_price",
+    "enabled",
+    "valid_from",
+    "valid_until",
+)
+_FIELDS_OF_PALYRA = ("version", "created_by", "updated_by", "origin")
+_FIELDS_TO_COME = ("degrade_to", "match")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDefaults:
+    """What a policy takes from the configuration where it is silent itself."""
+
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One version of a budget policy. Limits are nano-USD for ``cost_usd``, else whole tokens or requests.
+
+    ``levels`` are the amounts at which the thresholds are reached, in the order of ``thresholds``.
+    """
+
+    id: str
+    name: str
+    scope: Scope
+    metric: Metric
+    interval: Interval
+    timezone: str
+    soft_limit: int | None
+    hard_limit: int | None
+    action: Action
+    mode: Mode | None
+    routing_mode_override: Mode | None
+    degrade_to: str | None
+    thresholds: tuple[Threshold, ...]
+    min_output_tokens: int
+    unknown_price: UnknownPrice | None
+    enabled: bool
+    valid_from: Instant | None
+    valid_until: Instant | None
+    version: int
+    created_by: str
+    updated_by: str
+    origin: Origin
+    levels: tuple[int, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        base = self.hard_limit if self.hard_limit is not None else self.soft_limit
+        # Rounded up, so that reaching the level is reaching the fraction; never 0, which is always reached.
+        levels = tuple(max(1, ceil(Fraction(each.at) * (base or 0))) for each in self.thresholds)
+        object.__setattr__(self, "levels", levels)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone that the intervals are cut in."""
+        return ZoneInfo(self.timezone)
+
+    def live_at(self, now: Instant) -> bool:
+        """True if the policy is enabled and ``now`` is in [valid_from, valid_until)."""
+        return (
+            self.enabled
+            and (self.valid_from is None or self.valid_from <= now)
+            and (self.valid_until is None or now < self.valid_until)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is configured; None means that clients may bring their own."""
+
+    providers: frozenset[str] | None = None
+    models: frozenset[str] | None = None
+    principals: frozenset[str] | None = None
+    tags: frozenset[str] | None = None
+
+
+def parse_policy(
+    data: Mapping[str, object],
+    *,
+    defaults: PolicyDefaults,
+    version: int,
+    actor: str,
+    origin: Origin,
+    created_by: str | None = None,
+) -> Policy:
+    """Read one ``[[budgets]]`` entry or API body.
+
+    Money limits are decimal strings of USD (or whole dollars), token limits whole numbers. ``actor``
+    is who writes this version; pass ``created_by`` on an edit. Raises FieldError naming the field and
+    what to write instead; nothing is ignored.
+    """
+    _refuse_fields(data)
+    metric_read = read_usd if _metric(data) is Metric.COST_USD else read_count
+    policy_id = read_id(data, "id")
+    policy = Policy(
+        id=policy_id,
+        name=read_text(data, "name", policy_id),
+        scope=parse_scope(read_text(data, "scope")),
+        metric=_metric(data),
+        interval=read_choice(data, "interval", Interval),
+        timezone=read_zone(data, "timezone", defaults.timezone).key,
+        soft_limit=metric_read(data, "soft_limit"),
+        hard_limit=metric_read(data, "hard_limit"),
+        action=_action(data),
+        mode=read_optional_choice(data, "mode", Mode),
+        routing_mode_override=read_optional_choice(data, "routing_mode_override", Mode),
+        degrade_to=None,
+        thresholds=_thresholds(data),
+        min_output_tokens=_min_output_tokens(data),
+        unknown_price=read_optional_choice(data, "unknown_price", UnknownPrice),
+        enabled=read_flag(data, "enabled", default=True),
+        valid_from=read_instant(data, "valid_from"),
+        valid_until=read_instant(data, "valid_until"),
+        version=version,
+        created_by=created_by or actor,
+        updated_by=actor,
+        origin=origin,
+    )
+    _check_limits(policy)
+    _check_thresholds(policy)
+    _check_override(policy)
+    _check_validity(policy)
+    return policy
+
+
+def parse_scope(text: str) -> Scope:
+    """Read ``global`` or ``kind:id``; ``*`` as the id means each. Raises FieldError on field ``scope``."""
+    kind_text, colon, entity = text.partition(":")
+    kind = as_choice(ScopeKind, kind_text, "scope")
+    if kind is ScopeKind.GLOBAL:
+        if colon and entity != EACH:
+            raise FieldError("scope", f"{text!r}: the global scope has no id; write 'global'.")
+        return Scope.everything()
+    if not entity:
+        raise FieldError("scope", f"{text!r} names nothing; write '{kind}:ID', or '{kind}:*' for each.")
+    as_label(entity, "scope")
+    if kind is ScopeKind.TAG:
+        return _tag_scope(text, entity)
+    if "*" in entity and entity != EACH:
+        raise FieldError("scope", f"{text!r}: '*' stands alone; write '{kind}:*' for each, or one whole id.")
+    if kind in (ScopeKind.SESSION, ScopeKind.AGENT) and entity.startswith(UNLABELLED):
+        raise FieldError(
+            "scope", f"{text!r}: Palyra keeps ids that begin with '~' for calls without a label."
+        )
+    return Scope(kind, entity)
+
+
+def policy_document(policy: Policy) -> dict[str, object]:
+    """The policy as ``[[budgets]]`` entry: ``parse_policy`` reads it back to the same policy."""
+    document: dict[str, object] = {
+        "id": policy.id,
+        "name": policy.name,
+        "scope": str(policy.scope),
+        "metric": policy.metric.value,
+        "interval": policy.interval.value,
+        "timezone": policy.timezone,
+        "soft_limit": _written_limit(policy.metric, policy.soft_limit),
+        "hard_limit": _written_limit(policy.metric, policy.hard_limit),
+        "action": policy.action.value,
+        "mode": _value(policy.mode),
+        "routing_mode_override": _value(policy.routing_mode_override),
+        "thresholds": [_threshold_document(each) for each in policy.thresholds] or None,
+        "min_output_tokens": policy.min_output_tokens,
+        "unknown_price": _value(policy.unknown_price),
+        "enabled": policy.enabled,
+        "valid_from": _time(policy.valid_from),
+        "valid_until": _time(policy.valid_until),
+    }
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def policy_to_dict(policy: Policy) -> dict[str, object]:
+    """The policy as JSON: every field, null where not set.
+
+    Money limits are ``<name>_nano_usd`` and ``<name>_usd`` beside ``<name>`` as it is written.
+    """
+    document = policy_document(policy)
+    shown: dict[str, object] = {name: document.get(name) for name in WRITABLE_FIELDS}
+    shown |= amount_fields(policy.metric, "soft_limit", policy.soft_limit)
+    shown |= amount_fields(policy.metric, "hard_limit", policy.hard_limit)
+    return shown | {
+        "thresholds": document.get("thresholds", []),
+        "degrade_to": policy.degrade_to,
+        "version": policy.version,
+        "created_by": policy.created_by,
+        "updated_by": policy.updated_by,
+        "origin": policy.origin,
+    }
+
+
+def unmatchable(policy: Policy, known: Known) -> str | None:
+    """Why no call can ever match the scope of ``policy``, with what to write instead; None if one can."""
+    kind, entity = policy.scope
+    if entity == EACH:
+        return None
+    match kind:
+        case ScopeKind.PROVIDER:
+            names, noun = known.providers, "provider"
+        case ScopeKind.MODEL:
+            names, noun = known.models, "model"
+        case ScopeKind.PRINCIPAL:
+            names, noun = known.principals, "principal"
+        case ScopeKind.TAG:
+            names, noun, entity = known.tags, "tag", entity.partition("=")[0]
+        case _:
+            return None
+    if names is None or entity in names:
+        return None
+    listed = ", ".join(sorted(names)) or "none"
+    return f"no {noun} {entity!r} is configured.{closest(entity, names)} Configured: {listed}."
+
+
+def _refuse_fields(data: Mapping[str, object]) -> None:
+    for name in _FIELDS_OF_PALYRA:
+        if name in data:
+            raise FieldError(name, "is set by Palyra; leave it out.")
+    for name in _FIELDS_TO_COME:
+        if data.get(name) is not None:
+            raise FieldError(name, "is not available yet in this version; leave it out.")
+    refuse_unknown(data, (*WRITABLE_FIELDS, *_FIELDS_TO_COME), "a budget")
+
+
+def _metric(data: Mapping[str, object]) -> Metric:
+    return read_choice(data, "metric", Metric)
+
+
+def _action(data: Mapping[str, object]) -> Action:
+    action = read_choice(data, "action", Action, Action.BLOCK)
+    if action is Action.DEGRADE:
+        raise FieldError(
+            "action",
+            "'degrade' is not available yet in this version; write block, approval_required or alert.",
+        )
+    return action
+
+
+def _min_output_tokens(data: Mapping[str, object]) -> int:
+    value = read_count(data, "min_output_tokens")
+    if value is None:
+        return MIN_OUTPUT_TOKENS
+    if not 1 <= value <= TOKENS_MAX:
+        raise FieldError("min_output_tokens", f"{value} is out of range; write 1 to {TOKENS_MAX}.")
+    return value
+
+
+def _thresholds(data: Mapping[str, object]) -> tuple[Threshold, ...]:
+    value = data.get("thresholds")
+    entries = [] if value is None else as_list(value, "thresholds")
+    found: list[Threshold] = []
+    for place, entry in enumerate(entries):
+        where = f"thresholds[{place}]"
+        table = as_table(entry, where)
+        try:
+            threshold = _threshold(table)
+        except FieldError as error:
+            raise error.under(where) from None
+        if any(each.at == threshold.at and each.then is threshold.then for each in found):
+            raise FieldError(where, f"says again what happens at {threshold.at}; leave one of the two out.")
+        found.append(threshold)
+    return tuple(sorted(found, key=lambda each: each.at))
+
+
+def _threshold(table: Mapping[str, object]) -> Threshold:
+    refuse_unknown(table, ("at", "then", "to"), "a threshold")
+    at = read_fraction(table.get("at"), "at", most=THRESHOLD_AT_MAX)
+    then = read_choice(table, "then", Then, Then.NOTIFY)
+    match then:
+        case Then.DEGRADE:
+            raise FieldError(
+                "then", "'degrade' is not available yet in this version; write notify or routing_mode."
+            )
+        case Then.ROUTING_MODE:
+            mode = read_optional_choice(table, "to", Mode)
+            return Threshold(at, then, _value(mode))
+        case _:
+            if table.get("to") is not None:
+                raise FieldError("to", "means nothing with 'notify'; leave it out.")
+            return Threshold(at, then)
+
+
+def _check_limits(policy: Policy) -> None:
+    soft, hard = policy.soft_limit, policy.hard_limit
+    if soft is None and hard is None:
+        if policy.thresholds:
+            raise FieldError("thresholds", "are fractions of a limit; write a hard_limit or a soft_limit.")
+        raise FieldError("hard_limit", "is missing, and so is soft_limit; write at least one of them.")
+    if soft is not None and hard is not None and soft > hard:
+        raise FieldError("soft_limit", "is above hard_limit; write a smaller one, or leave it out.")
+    if hard is None and policy.action is Action.APPROVAL_REQUIRED:
+        raise FieldError("action", "'approval_required' asks at the hard limit; write a hard_limit.")
+    if policy.interval is Interval.REQUEST and policy.metric is Metric.REQUESTS:
+        raise FieldError("interval", "'request' with the metric 'requests' is always 1; write a longer one.")
+
+
+def _check_thresholds(policy: Policy) -> None:
+    if policy.thresholds and policy.interval is Interval.REQUEST:
+        raise FieldError("thresholds", "need something that fills up; interval 'request' starts at zero.")
+    for place, threshold in enumerate(policy.thresholds):
+        if (
+            threshold.then is Then.ROUTING_MODE
+            and threshold.to is None
+            and policy.routing_mode_override is None
+        ):
+            raise FieldError(f"thresholds[{place}].to", "is required; write one of: " + ", ".join(Mode) + ".")
+
+
+def _check_override(policy: Policy) -> None:
+    if policy.routing_mode_override is None or policy.soft_limit is not None:
+        return
+    if not any(each.then is Then.ROUTING_MODE and each.to is None for each in policy.thresholds):
+        raise FieldError(
+            "routing_mode_override",
+            "would never apply; write a soft_limit, or a threshold with then = 'routing_mode'.",
+        )
+
+
+def _check_validity(policy: Policy) -> None:
+    start, end = policy.valid_from, policy.valid_until
+    if start is not None and end is not None and end <= start:
+        raise FieldError("valid_until", "is not after valid_from; write a later time.")
+
+
+def _tag_scope(text: str, entity: str) -> Scope:
+    key, equals, value = entity.partition("=")
+    if not equals or not key or not value or "*" in key:
+        raise FieldError("scope", f"{text!r} is not a tag; write 'tag:KEY=VALUE', or 'tag:KEY=*' for each.")
+    if "*" in value and value != EACH:
+        raise FieldError("scope", f"{text!r}: '*' stands alone; write 'tag:{key}=*' for each value.")
+    return Scope(ScopeKind.TAG, entity)
+
+
+def _threshold_document(threshold: Threshold) -> dict[str, object]:
+    document: dict[str, object] = {"at": f"{threshold.at:f}", "then": threshold.then.value}
+    return document if threshold.to is None else document | {"to": threshold.to}
+
+
+def _written_limit(metric: Metric, limit: int | None) -> str | int | None:
+    if limit is None or metric is not Metric.COST_USD:
+        return limit
+    return format_usd(limit)
+
+
+def _value(member: Mode | UnknownPrice | None) -> str | None:
+    return None if member is None else member.value
+
+
+def _time(instant: Instant | None) -> str | None:
+    return None if instant is None else isoformat(instant)

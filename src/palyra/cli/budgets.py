@@ -1,0 +1,254 @@
+"""``palyra budgets``: list, show, set, delete, status."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+
+from palyra.cli.client import DEFAULT_URL, Client, KeyOption, UrlOption, connect, segment
+from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
+from palyra.cli.tables import amount, print_line, print_table
+
+app = typer.Typer(
+    name="budgets", help="Budgets: what may be spent, and where each stands.", no_args_is_help=True
+)
+
+_TITLES = ("id", "scope", "metric", "interval", ">soft", ">hard", "action", "mode", ">version", "origin")
+_ACCOUNT_TITLES = ("entity", ">posted", ">held", ">limit", ">remaining", "window start", "window end")
+_DETAILS = (
+    "name",
+    "timezone",
+    "mode",
+    "routing_mode_override",
+    "min_output_tokens",
+    "unknown_price",
+    "valid_from",
+    "valid_until",
+    "updated_by",
+)
+
+PolicyId = Annotated[str, typer.Argument(metavar="ID", help="Id of the budget.")]
+IfVersion = Annotated[
+    int | None, typer.Option("--if-version", min=0, help="Only if it is at this version (0: does not exist).")
+]
+
+
+@app.command("list", epilog="Example: palyra budgets list --json")
+def list_budgets(
+    context: typer.Context, url: UrlOption = DEFAULT_URL, key: KeyOption = "", as_json: JsonOption = False
+) -> None:
+    """List the budgets in force."""
+    page = connect(context, url, key).get("/budgets")
+
+    def render(console: Console) -> None:
+        if page["items"]:
+            print_table(console, _TITLES, (_row(policy) for policy in page["items"]))
+        else:
+            print_line(console, "No budgets yet. Make one with `palyra budgets set`.")
+
+    emit(page, as_json=as_json, render=render)
+
+
+@app.command(epilog="Example: palyra budgets show each-principal-daily")
+def show(
+    context: typer.Context,
+    policy_id: PolicyId,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show one budget with all its fields."""
+    policy = connect(context, url, key).get(f"/budgets/{segment(policy_id)}")
+    emit(policy, as_json=as_json, render=lambda console: _print_policy(console, policy))
+
+
+@app.command(
+    "set",
+    epilog=(
+        "Examples: palyra budgets set team.toml | "
+        "palyra budgets set --id daily --scope 'principal:*' --metric cost_usd --interval day --hard 5.00"
+    ),
+)
+def set_budget(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="TOML or JSON file with one budget, or with [[budgets]].", exists=True, dir_okay=False
+        ),
+    ] = None,
+    policy_id: Annotated[str | None, typer.Option("--id", help="Id of the budget.")] = None,
+    scope: Annotated[
+        str | None, typer.Option(help="global, principal:ID, principal:*, model:ID, tag:K=V ...")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="cost_usd, total_tokens, input_tokens, output_tokens, requests.")
+    ] = None,
+    interval: Annotated[str | None, typer.Option(help="request, hour, day, week, month, total.")] = None,
+    hard: Annotated[
+        str | None, typer.Option("--hard", help="Hard limit: USD such as 5.00, or a count.")
+    ] = None,
+    soft: Annotated[str | None, typer.Option("--soft", help="Soft limit, in the same unit.")] = None,
+    action: Annotated[str | None, typer.Option(help="block, approval_required, alert.")] = None,
+    mode: Annotated[str | None, typer.Option(help="suggest, dry_run, enforced.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="IANA time zone of the interval.")] = None,
+    if_version: IfVersion = None,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Create or replace a budget; the next call sees it. Fields that are left out take their defaults."""
+    client = connect(context, url, key)
+    options: dict[str, object | None] = {
+        "id": policy_id,
+        "scope": scope,
+        "metric": metric,
+        "interval": interval,
+        "hard_limit": hard,
+        "soft_limit": soft,
+        "action": action,
+        "mode": mode,
+        "timezone": timezone,
+    }
+    given: dict[str, object] = {name: value for name, value in options.items() if value is not None}
+    if (file is None) == (not given):
+        raise CommandError(
+            "give a file, or the options --id --scope --metric --interval --hard", ExitCode.USAGE
+        )
+    documents = _read_file(file) if file else [given]
+    if if_version is not None and len(documents) != 1:
+        raise CommandError("--if-version: is for one budget; the file has several", ExitCode.USAGE)
+    stored = [_put(client, document, if_version) for document in documents]
+
+    def render(console: Console) -> None:
+        for policy in stored:
+            _print_policy(console, policy)
+
+    emit(stored[0] if len(stored) == 1 else {"items": stored}, as_json=as_json, render=render)
+
+
+@app.command(epilog="Example: palyra budgets delete daily --if-version 3")
+def delete(
+    context: typer.Context,
+    policy_id: PolicyId,
+    if_version: IfVersion = None,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Take a budget out of force. What was counted stays."""
+    client = connect(context, url, key)
+    client.call("DELETE", f"/budgets/{segment(policy_id)}", headers=_condition(if_version))
+    told = f"Budget {policy_id} is deleted; the next call is not bound by it."
+    done = {"id": policy_id, "deleted": True}
+    emit(done, as_json=as_json, render=lambda console: print_line(console, told))
+
+
+@app.command(epilog="Example: palyra budgets status each-principal-daily")
+def status(
+    context: typer.Context,
+    policy_id: PolicyId,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show where each account of a budget stands: posted, held, what remains."""
+    document = connect(context, url, key).get(f"/budgets/{segment(policy_id)}/status")
+
+    def render(console: Console) -> None:
+        print_line(console, _sentence(document["policy"]))
+        if document["accounts"]:
+            print_table(console, _ACCOUNT_TITLES, (_account_row(each) for each in document["accounts"]))
+        else:
+            print_line(console, "No call was counted yet.")
+
+    emit(document, as_json=as_json, render=render)
+
+
+def _put(client: Client, document: Mapping[str, object], if_version: int | None) -> dict[str, Any]:
+    policy_id = document.get("id")
+    if not isinstance(policy_id, str) or not policy_id:
+        raise CommandError("id: is required; write a string", ExitCode.USAGE)
+    path = f"/budgets/{segment(policy_id)}"
+    return client.call("PUT", path, body=document, headers=_condition(if_version)).document
+
+
+def _condition(if_version: int | None) -> dict[str, str]:
+    if if_version is None:
+        return {}
+    return {"If-None-Match": "*"} if if_version == 0 else {"If-Match": f'"{if_version}"'}
+
+
+def _read_file(path: Path) -> list[dict[str, object]]:
+    try:
+        text = path.read_text("utf-8")
+        found: object = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CommandError(f"{path} cannot be read: {error}", ExitCode.USAGE) from None
+    if isinstance(found, dict):
+        whole = cast("dict[str, object]", found)
+        found = whole.get("budgets", [whole])
+    entries = cast("list[object]", found) if isinstance(found, list) else []
+    documents = [cast("dict[str, object]", each) for each in entries if isinstance(each, dict)]
+    if not documents or len(documents) != len(entries):
+        message = f"{path} holds no budget; write its fields, or [[budgets]] tables"
+        raise CommandError(message, ExitCode.USAGE)
+    return [{name: _plain(value) for name, value in each.items()} for each in documents]
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _row(policy: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        policy["id"],
+        policy["scope"],
+        policy["metric"],
+        policy["interval"],
+        amount(policy, "soft_limit", policy["metric"]),
+        amount(policy, "hard_limit", policy["metric"]),
+        policy["action"] if policy["enabled"] else "(disabled)",
+        policy["mode"] or "-",
+        str(policy["version"]),
+        policy["origin"],
+    )
+
+
+def _account_row(account: Mapping[str, Any]) -> tuple[str, ...]:
+    names = ("posted", "held", "limit", "remaining")
+    return (
+        account["entity"],
+        *(amount(account, name, account["metric"]) for name in names),
+        account["window_start"],
+        account["window_end"] or "never",
+    )
+
+
+def _print_policy(console: Console, policy: Mapping[str, Any]) -> None:
+    print_line(console, _sentence(policy))
+    for name in _DETAILS:
+        if policy.get(name) is not None:
+            print_line(console, f"  {name:<22}{policy[name]}")
+    for threshold in policy["thresholds"]:
+        to = f" to {threshold['to']}" if threshold.get("to") else ""
+        print_line(console, f"  {'threshold':<22}at {threshold['at']}: {threshold['then']}{to}")
+
+
+def _sentence(policy: Mapping[str, Any]) -> str:
+    metric = policy["metric"]
+    limits = ", ".join(
+        f"{word} limit {amount(policy, f'{word}_limit', metric)}"
+        for word in ("soft", "hard")
+        if policy[f"{word}_limit"] is not None
+    )
+    disabled = "" if policy["enabled"] else " (disabled)"
+    return (
+        f"{policy['id']} v{policy['version']}{disabled}: {metric} of {policy['scope']} per "
+        f"{policy['interval']}, {limits}, then {policy['action']}"
+    )

@@ -1,0 +1,217 @@
+"""``palyra demo``: the daemon in front of a small real model, on this machine, with a scene to watch."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, NoReturn, cast
+
+import httpx2
+import typer
+from rich.console import Console
+
+from palyra.cli.child import Child, ChildFailed, start
+from palyra.cli.demo_scene import Scene, SceneFailed, chat_body
+from palyra.cli.model_server import MODEL, ModelUnavailable, ensure_weights, is_healthy, require_runtime
+from palyra.cli.output import CommandError, ExitCode, JsonOption, stdout_console
+
+START_S = 60.0
+PORTS_TRIED = 50
+PRINCIPALS: Mapping[str, Mapping[str, object]] = {"alice": {"agent": "researcher"}, "bob": {}}
+
+CONFIG = """\
+# Written by `palyra demo`. Prices are made up, so that a model that runs here has a bill to look at.
+
+[server]
+host = "127.0.0.1"
+port = {port}
+database = "sqlite:///palyra.db"
+
+[governance]
+mode = "enforced"
+timezone = "UTC"
+
+[[providers]]
+id = "local"
+kind = "openai_compatible"
+base_url = "{model_url}/v1"
+
+[[models]]
+id = "{model}"
+provider = "local"
+context_window = 4096
+output_limit = 2048
+price = {{ input = "20.00", output = "80.00" }}   # USD per million tokens
+
+[[budgets]]
+id = "each-principal-daily"
+scope = "principal:*"
+metric = "cost_usd"
+interval = "day"
+soft_limit = "0.08"
+hard_limit = "0.10"
+action = "block"
+
+[[budgets]]
+id = "bob-tokens-daily"
+scope = "principal:bob"
+metric = "total_tokens"
+interval = "day"
+hard_limit = 500
+action = "block"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What runs: the daemon's address and keys, and the processes behind it."""
+
+    url: str
+    owner_key: str
+    keys: Mapping[str, str]
+    config: Path
+    children: tuple[Child, ...]
+
+
+def demo(
+    port: Annotated[int, typer.Option(help="Port of the daemon; the next free one if it is taken.")] = 8484,
+    once: Annotated[bool, typer.Option("--once", help="Play the scene and exit.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the daemon in front of a small real model and show what budgets do."""
+    console = Console(quiet=True) if as_json else stdout_console()
+    try:
+        require_runtime()
+        with console.status("Fetching the demo model (93 MB, once)"):
+            ensure_weights()
+        with ExitStack() as cleanup:
+            _stop_on_signals()
+            _play(port, console, cleanup, once=once, as_json=as_json)
+    except ModelUnavailable as error:
+        raise CommandError(str(error), ExitCode.PRECONDITION) from error
+    except (ChildFailed, SceneFailed, httpx2.HTTPError) as error:
+        raise CommandError(str(error), ExitCode.INTERNAL) from error
+    except KeyboardInterrupt:
+        console.print("\nStopped.")
+
+
+def _play(port: int, console: Console, cleanup: ExitStack, *, once: bool, as_json: bool) -> None:
+    stage = _set_up(port, console, cleanup)
+    scene = Scene(stage.url, stage.owner_key, stage.keys, console)
+    scene.play()
+    if as_json:
+        typer.echo(json.dumps(_document(stage, scene)))
+        sys.stdout.flush()
+    if not once:
+        _show_address(console, stage)
+        _watch(stage.children)
+
+
+def _set_up(port: int, console: Console, cleanup: ExitStack) -> Stage:
+    """Start the model and the daemon in a new temporary directory and make the keys of the scene."""
+    directory = Path(cleanup.enter_context(TemporaryDirectory(prefix="palyra-demo-")))
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("PALYRA_")}
+    with console.status("Starting the model"):
+        model = start("model", ["palyra.cli.model_server", "--port", "0"], directory, environment)
+        cleanup.callback(model.stop)
+        model_url = str(model.announcement(START_S)["url"])
+        model.wait_until(lambda: is_healthy(model_url), START_S, "become healthy")
+    config = directory / "palyra.toml"
+    chosen = free_port(port)
+    config.write_text(CONFIG.format(port=chosen, model_url=model_url, model=MODEL))
+    arguments = ["palyra", "serve", "--config", str(config), "--port", str(chosen), "--json"]
+    with console.status("Starting the daemon"):
+        daemon = start("daemon", arguments, directory, environment)
+        cleanup.callback(daemon.stop)
+        announced = daemon.announcement(START_S)
+    url, owner_key = str(announced["url"]), str(announced["owner_key"])
+    keys = {name: _create_key(url, owner_key, name, fields) for name, fields in PRINCIPALS.items()}
+    console.print(f"The daemon is at {url}, its config is {config}\n", highlight=False, soft_wrap=True)
+    return Stage(url, owner_key, keys, config, (model, daemon))
+
+
+def free_port(wanted: int) -> int:
+    """``wanted``, or the next port on the loopback interface that nobody listens on; 0 stays 0."""
+    for port in range(wanted, wanted + PORTS_TRIED):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ChildFailed(f"no port from {wanted} to {wanted + PORTS_TRIED - 1} is free; choose one with --port")
+
+
+def _create_key(url: str, owner_key: str, principal: str, fields: Mapping[str, object]) -> str:
+    answer = httpx2.post(
+        f"{url}/api/v1/keys",
+        headers={"authorization": f"Bearer {owner_key}"},
+        json={"principal": principal, "roles": ["caller"], **fields},
+        timeout=30.0,
+    )
+    if not answer.is_success:
+        raise SceneFailed(f"no key for {principal}: {answer.status_code} {answer.text}")
+    return cast("str", answer.json()["key"])
+
+
+def curl_line(url: str, key: str) -> str:
+    """A command for a POSIX shell that makes a call when pasted."""
+    body = json.dumps(chat_body("Write one sentence about the sea.", 40))
+    return (
+        f"curl -i {url}/v1/chat/completions -H 'content-type: application/json' "
+        f"-H 'authorization: Bearer {key}' -d {shlex.quote(body)}"
+    )
+
+
+def _show_address(console: Console, stage: Stage) -> None:
+    def plain(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    console.print("Your turn", style="bold")
+    plain(f"base URL   {stage.url}/v1")
+    plain(f"key        {stage.keys['alice']}   (alice, agent researcher)")
+    plain(f"owner key  {stage.owner_key}   (control plane: {stage.url}/api/v1)")
+    plain(f"config     {stage.config}\n")
+    plain(curl_line(stage.url, stage.keys["alice"]) + "\n")
+    plain("Ctrl-C stops the daemon and the model and removes the directory.")
+
+
+def _document(stage: Stage, scene: Scene) -> dict[str, object]:
+    return {
+        "url": stage.url,
+        "owner_key": stage.owner_key,
+        "keys": dict(stage.keys),
+        "config": str(stage.config),
+        "pids": {child.name: child.pid for child in stage.children},
+        "curl": curl_line(stage.url, stage.keys["alice"]),
+        "steps": [step.document() for step in scene.steps],
+    }
+
+
+def _stop_on_signals() -> None:
+    """A closed terminal and a polite kill end the demo as Ctrl-C does, with its processes."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _watch(children: tuple[Child, ...]) -> NoReturn:
+    """Wait for Ctrl-C; ChildFailed if a child ends by itself."""
+    while True:
+        for child in children:
+            if child.process.poll() is not None:
+                raise ChildFailed(f"{child.name} ended with {child.process.returncode}:\n{child.log_end()}")
+        time.sleep(0.5)

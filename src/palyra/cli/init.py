@@ -1,0 +1,137 @@
+"""``palyra init``: a commented configuration to start from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
+from palyra.config.load import FILE_NAME
+
+TEMPLATE = """\
+# The configuration of Palyra. Unknown keys are errors. Check it with: palyra doctor
+# Single values of [server], [auth] and [governance] can also come from the environment:
+# PALYRA_SERVER_PORT=9000, PALYRA_GOVERNANCE_MODE=dry_run ...
+
+[server]
+host = "127.0.0.1"                        # other machines: allow_remote = true, and TLS or a proxy
+port = 8484                               # 0 picks a free port and prints it
+database = "sqlite:///palyra.db"          # relative to where the daemon is started; four slashes: absolute
+# max_body_bytes = 33_554_432             # the largest request that is read
+# allow_remote = true                     # needed for any host but loopback, together with either
+# tls_cert = "/etc/palyra/cert.pem"       # ... a certificate (PEM)
+# tls_key = "/etc/palyra/key.pem"         # ... and its key,
+# behind_proxy = true                     # ... or a proxy in front that ends TLS
+# allowed_hosts = ["llm.example.com"]     # names by which clients reach the daemon
+
+[auth]
+# owner_key = "env:PALYRA_OWNER_KEY"      # without it the first start prints one, once
+
+[governance]
+mode = "enforced"                         # suggest: only tell | dry_run: tell what would happen | enforced
+timezone = "UTC"                          # where days and months begin, for example "Europe/Prague"
+unknown_price = "deny"                    # a model without a price under a money budget: deny | ceiling | allow
+# default_model = "gpt-4o-mini"           # what the model name "auto" stands for
+
+# Credentials are only pointed to: env:NAME or file:/path.
+[[providers]]
+id = "openai"
+kind = "openai"                           # openai | anthropic | openai_compatible
+base_url = "https://api.openai.com/v1"
+credential = "env:OPENAI_API_KEY"
+
+[[providers]]
+id = "anthropic"
+kind = "anthropic"
+base_url = "https://api.anthropic.com/v1"
+credential = "env:ANTHROPIC_API_KEY"
+
+# A model server of your own: vLLM, llama.cpp, Ollama ... (http:// is accepted on loopback only)
+# [[providers]]
+# id = "local"
+# kind = "openai_compatible"
+# base_url = "http://127.0.0.1:8000/v1"
+# total_timeout_s = 600                   # also: connect_timeout_s, first_byte_timeout_s, idle_timeout_s
+# ca_file = "/etc/palyra/ca.pem"          # trusted besides the roots of the system
+
+# Models are found by asking the providers, and their prices come from the built-in price book
+# (palyra prices list). Write down only what differs.
+# [[models]]
+# id = "house-model"                      # what clients ask for
+# provider = "local"
+# upstream_name = "qwen3-32b"             # what the provider is asked for
+# role = "chat"                           # chat | embeddings | audio
+# cost_tier = "low"                       # low | standard | premium
+# latency_tier = "low"                    # low | standard | high
+# context_window = 32_768                 # tokens
+# output_limit = 8_192                    # tokens of one answer
+# capabilities = ["tools", "json", "streaming"]
+# enabled = true
+# price = { input = "0.15", output = "0.60", cache_read = "0.075" }   # USD per million tokens, as strings: exact
+
+# Negotiated prices; they win over the built-in ones.
+# [[prices]]
+# provider = "openai"
+# model = "gpt-4o*"                       # a name, or a pattern with *
+# valid_from = 2026-01-01T00:00:00Z
+# input = "2.00"
+# output = "8.00"
+# source = "contract 2026-17"
+
+# Budgets: all that match a call must have room. This one gives every principal 10 USD a day.
+[[budgets]]
+id = "each-principal-daily"
+scope = "principal:*"                     # global | principal: agent: session: provider: model: ID or *, tag:KEY=VALUE
+metric = "cost_usd"                       # cost_usd | total_tokens | input_tokens | output_tokens | requests
+interval = "day"                          # request | hour | day | week | month | total
+# timezone = "Europe/Prague"              # else that of [governance]
+soft_limit = "8.00"                       # passed: the call runs and the caller is warned
+hard_limit = "10.00"                      # never passed
+action = "block"                          # block | approval_required | alert
+thresholds = [{ at = 0.8, then = "notify" }]
+
+# [[budgets]]
+# id = "bob-tokens"
+# scope = "principal:bob"
+# metric = "total_tokens"
+# interval = "month"
+# hard_limit = 5_000_000
+# mode = "dry_run"                        # try it on live traffic first
+
+# Keys are made with: palyra keys create --principal NAME. A key that must be known beforehand
+# is declared by its hash: printf %s "$KEY" | sha256sum
+# [[keys]]
+# id = "ci"
+# sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+# principal = "ci-bot"
+# agent = "nightly"                       # pinned: the client cannot say otherwise
+# roles = ["caller"]                      # caller | viewer | operator | admin | owner
+# models = ["gpt-4o-mini", "auto"]        # absent: every model
+# tags = { team = "platform" }
+"""
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path(FILE_NAME),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented palyra.toml that works as it is."""
+    target = path / FILE_NAME if path.is_dir() else path
+    try:
+        with target.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        hint = "give another path, or --force to overwrite it"
+        raise CommandError(f"{target} is there already", ExitCode.PRECONDITION, hint=hint) from None
+    except OSError as error:
+        raise CommandError(f"{target} cannot be written: {error.strerror}", ExitCode.PRECONDITION) from None
+    emit(
+        {"path": str(target)},
+        as_json=as_json,
+        render=lambda console: console.print(
+            f"Wrote {target}.\nNext: set OPENAI_API_KEY or ANTHROPIC_API_KEY, then palyra doctor, then palyra serve.",
+            markup=False,
+            soft_wrap=True,
+        ),
+    )

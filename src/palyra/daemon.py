@@ -1,0 +1,381 @@
+"""The service form: builds every object, starts and stops them in order, holds no logic of its own."""
+
+import asyncio
+import secrets
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import uuid_utils
+import uvicorn
+
+from palyra import __version__
+from palyra.api.app import create_api
+from palyra.api.deps import ApiDeps, Health, Sample
+from palyra.budgets.policy import Known, PolicyDefaults
+from palyra.config.settings import ProviderSettings, Settings
+from palyra.core import limits
+from palyra.core.errors import FieldError, PalyraError
+from palyra.core.instant import Instant, isoformat
+from palyra.gateway.app import Gateway
+from palyra.gateway.protocol import BoundedProtocol
+from palyra.lifecycle.engine import Engine, Governance
+from palyra.lifecycle.expire import expire_overdue, resolve_leftovers
+from palyra.lifecycle.plan import LEASE_NS
+from palyra.lifecycle.rules import Rules
+from palyra.pricing.book import PriceBook
+from palyra.pricing.catalog import GenaiPrices
+from palyra.registry.registry import Registry
+from palyra.store.sqlite import SqliteStore
+from palyra.upstream.deadlines import Deadlines
+from palyra.upstream.guard import check_provider_url
+from palyra.upstream.meters import make_meter
+from palyra.upstream.provider import HttpUpstream, ProviderEndpoint
+from palyra.upstream.request_head import ProviderKind
+
+SHUTDOWN_S = 20
+SWEEP_S = 1.0
+DISCOVERY_S = 5.0
+DISCOVERY_EVERY_S = 300.0
+FORGET_EVERY_S = 60.0
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_log = structlog.get_logger("palyra.daemon")
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What the operator is told at start-up. ``owner_key`` is in clear, and only on the first start."""
+
+    url: str
+    owner_key: str | None
+    database: str
+    providers: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class SystemClock:
+    """The wall clock, held so that it never runs backwards (P3). ``floor`` is the last instant on record."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self, floor: Instant = Instant(0)) -> None:  # noqa: B008 (an integer)
+        self._last = floor
+
+    def now(self) -> Instant:
+        """See ``Clock.now``."""
+        now = time.time_ns()
+        if now > self._last:
+            self._last = Instant(now)
+        return self._last
+
+    def not_before(self, floor: Instant) -> None:
+        """Start from the last instant that the journal knows."""
+        self._last = max(self._last, floor)
+
+
+class TimeSortedIds:
+    """Request ids that sort by time: UUIDv7 behind a prefix."""
+
+    def request_id(self) -> str:
+        """See ``Ids.request_id``."""
+        return f"req_{uuid_utils.uuid7().hex}"
+
+
+def serve(settings: Settings, announce: Callable[[Announcement], None]) -> None:
+    """Run the daemon until SIGTERM or SIGINT. Raises PalyraError or FieldError if it cannot start."""
+    try:
+        import uvloop
+    except ImportError:  # Windows has none
+        asyncio.run(_serve(settings, announce))
+    else:
+        uvloop.run(_serve(settings, announce))
+
+
+async def _serve(settings: Settings, announce: Callable[[Announcement], None]) -> None:
+    daemon = Daemon(settings)
+    try:
+        await daemon.start()
+        await daemon.run(announce)
+    finally:
+        await daemon.stop()
+
+
+class Daemon:
+    """One process: store, rules, upstream, engine, and the two doors in front of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._clock = SystemClock()
+        self._store = SqliteStore(settings.server.database, self._clock.now, asyncio.get_running_loop())
+        self._clock.not_before(self._store.last_instant)
+        self._catalog = GenaiPrices()
+        self._upstream = HttpUpstream({each.id: _endpoint(each) for each in settings.providers})
+        self._rules = self._make_rules()
+        self.engine = Engine(
+            clock=self._clock,
+            ids=TimeSortedIds(),
+            ledger=self._store.ledger,
+            records=self._store.records,
+            upstream=self._upstream,
+            make_meter=make_meter,
+            rules=self._rules,
+            registry=self._make_registry(),
+            prices=PriceBook(settings.prices, self._catalog),
+            governance=Governance(settings.governance.mode, settings.governance.unknown_price),
+        )
+        self._background: list[asyncio.Task[None]] = []
+        self._owner_key: str | None = None
+
+    async def start(self) -> None:
+        """Rules in force, leftovers of the last run resolved, models discovered."""
+        await self._rules.load()
+        self._owner_key = await self._rules.ensure_owner_key(self._settings.auth.owner_key)
+        await resolve_leftovers(self.engine)
+        await self._discover_all()
+        self._background = [
+            asyncio.create_task(_every(SWEEP_S, self._sweep)),
+            asyncio.create_task(_every(DISCOVERY_EVERY_S, self._discover_all)),
+            asyncio.create_task(_every(FORGET_EVERY_S, self._forget)),
+        ]
+
+    async def run(self, announce: Callable[[Announcement], None]) -> None:
+        """Accept calls until a signal asks to stop; then finish what is running, within a bound."""
+        listening = _listen(self._settings)
+        host, port = self._settings.server.host, listening.getsockname()[1]
+        scheme = "https" if self._settings.server.tls_cert else "http"
+        shown = f"[{host}]" if ":" in host else host
+        server = _Server(
+            self._uvicorn_config(), lambda: announce(self._announcement(f"{scheme}://{shown}:{port}"))
+        )
+        await server.serve(sockets=[listening])
+
+    async def stop(self) -> None:
+        """End what is left, in the reverse order of its making: every hold is settled or stays on disk."""
+        for task in self._background:
+            task.cancel()
+        await self._upstream.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._store.close)
+
+    def _announcement(self, url: str) -> Announcement:
+        return Announcement(
+            url=url,
+            owner_key=self._owner_key,
+            database=str(self._settings.server.database),
+            providers=tuple(each.id for each in self._settings.providers),
+            warnings=self._warnings(),
+        )
+
+    def _warnings(self) -> tuple[str, ...]:
+        policies = self._rules.snapshot.policies.values()
+        found: list[str] = []
+        if not policies:
+            found.append("no budget is in force: every call is admitted and only counted")
+        found += [
+            f"provider {each.id} has no credential ({each.credential_ref})"
+            for each in self._settings.providers
+            if each.credential is None and each.kind != ProviderKind.openai_compatible
+        ]
+        return tuple(found)
+
+    def _make_rules(self) -> Rules:
+        settings = self._settings
+        return Rules(
+            records=self._store.records,
+            clock=self._clock,
+            random_bytes=secrets.token_bytes,
+            new_id=lambda: f"key_{uuid_utils.uuid7().hex}",
+            file_policies=settings.budgets,
+            file_keys=settings.keys,
+            known=self._known,
+            defaults=PolicyDefaults(timezone=settings.governance.timezone),
+        )
+
+    def _make_registry(self) -> Registry:
+        settings = self._settings
+        providers = [each.provider() for each in settings.providers]
+        return Registry(providers, settings.models, self._catalog, settings.governance.default_model)
+
+    def _known(self) -> Known:
+        """What scopes may name; models are open where a provider of a published price list is configured."""
+        keys = self._rules.snapshot.keys.values()
+        open_catalog = any(each.kind != ProviderKind.openai_compatible for each in self._settings.providers)
+        models = frozenset(model.id for model in self.engine.registry.models())
+        return Known(
+            providers=frozenset(each.id for each in self._settings.providers),
+            models=None if open_catalog else models,
+            principals=frozenset(key.principal for key in keys),
+            tags=None,
+        )
+
+    def _uvicorn_config(self) -> uvicorn.Config:
+        server = self._settings.server
+        api = create_api(
+            ApiDeps(
+                rules=self._rules,
+                records=self._store.records,
+                ledger=self._store.ledger,
+                clock=self._clock,
+                prices=self._list_prices,
+                models=self._list_models,
+                health=self._health,
+                samples=self._samples,
+                hosts=_allowed_hosts(self._settings),
+                version=__version__,
+            )
+        )
+        return uvicorn.Config(
+            Gateway(self.engine, api, server.max_body_bytes),
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            log_level="critical",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(limits.KEEP_ALIVE_S),
+            timeout_graceful_shutdown=SHUTDOWN_S,
+            backlog=4096,
+            ssl_certfile=server.tls_cert,
+            ssl_keyfile=server.tls_key,
+        )
+
+    def _health(self) -> Health:
+        if self._store.writable:
+            return Health(writable=True)
+        return Health(writable=False, reason="the ledger cannot be written")
+
+    def _samples(self) -> list[Sample]:
+        engine, book = self.engine, self._store.ledger.book
+        gauges = (
+            ("palyra_calls_in_flight", "Calls with a provider right now.", engine.in_flight),
+            ("palyra_calls_draining", "Answers being read on after their client left.", engine.draining),
+            ("palyra_reservations_pending", "Reservations that hold money.", len(book.pending)),
+            (
+                "palyra_reservations_in_doubt",
+                "Reservations posted as held.",
+                len(book.in_doubt),
+            ),
+            ("palyra_accounts", "Accounts in memory.", len(book.accounts)),
+        )
+        return [Sample(name, "gauge", text, {}, float(value)) for name, text, value in gauges]
+
+    def _list_prices(self) -> Mapping[str, object]:
+        items = [
+            {
+                "provider": each.provider,
+                "model": each.model,
+                "valid_from": None if each.valid_from is None else isoformat(each.valid_from),
+                "valid_until": None if each.valid_until is None else isoformat(each.valid_until),
+                "source": each.source,
+                "prices": dict(each.prices),
+                "when": each.when,
+            }
+            for each in self.engine.prices.entries()
+        ]
+        return {"version": self.engine.prices.version, "items": items}
+
+    def _list_models(self) -> Mapping[str, object]:
+        items = [
+            {
+                "id": each.id,
+                "provider": each.provider,
+                "upstream_name": each.upstream_name,
+                "role": each.role,
+                "cost_tier": each.cost_tier,
+                "latency_tier": each.latency_tier,
+                "context_window": each.context_window,
+                "output_limit": each.output_limit,
+                "capabilities": sorted(each.capabilities),
+                "origin": each.origin,
+            }
+            for each in self.engine.registry.models()
+        ]
+        return {"items": items}
+
+    async def _sweep(self) -> None:
+        await expire_overdue(self.engine)
+
+    async def _forget(self) -> None:
+        self._store.ledger.book.forget_ended(Instant(self._clock.now() - LEASE_NS))
+
+    async def _discover_all(self) -> None:
+        await asyncio.gather(*(self._discover(each) for each in self._settings.providers))
+
+    async def _discover(self, provider: ProviderSettings) -> None:
+        try:
+            models = await self._upstream.discover(provider.id, DISCOVERY_S)
+        except PalyraError as error:
+            _log.warning("models not discovered", provider=provider.id, reason=error.message)
+            return
+        self.engine.registry = self.engine.registry.with_discovered(provider.id, models)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, telling when it listens."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell."""
+        await super().startup(sockets)
+        self._listening()
+
+
+async def _every(seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Repeat ``work`` until cancelled; one failure is logged and does not end it."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 (a background job outlives any single failure)
+            _log.exception("background work failed")
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket. Raises PalyraError if the address is taken."""
+    host, port = settings.server.host, settings.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise PalyraError(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from None
+    return listening
+
+
+def _endpoint(provider: ProviderSettings) -> ProviderEndpoint:
+    """The provider as the upstream adapter wants it. Raises FieldError for a URL that is not allowed."""
+    try:
+        url = check_provider_url(provider.base_url)
+    except FieldError as error:
+        raise error.under(f"providers[{provider.id}]") from None
+    default = Deadlines()
+    return ProviderEndpoint(
+        id=provider.id,
+        kind=ProviderKind(provider.kind.value),
+        url=url,
+        credential=provider.credential,
+        ca_file=provider.ca_file,
+        deadlines=Deadlines(
+            connect=provider.connect_timeout_s or default.connect,
+            first_byte=provider.first_byte_timeout_s or default.first_byte,
+            idle=provider.idle_timeout_s or default.idle,
+            total=provider.total_timeout_s or default.total,
+        ),
+    )
+
+
+def _allowed_hosts(settings: Settings) -> frozenset[str]:
+    server = settings.server
+    if server.behind_proxy and not server.allowed_hosts:
+        return frozenset({"*"})
+    return LOOPBACK_HOSTS | {server.host} | set(server.allowed_hosts)

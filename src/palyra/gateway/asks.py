@@ -1,0 +1,267 @@
+"""What a body asks for, per wire format: typed reading of the fields that cost money, nothing else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from palyra.core.errors import InvalidRequest
+from palyra.core.limits import TOKENS_MAX
+from palyra.gateway.body import Fields, JsonBody, read_fields
+from palyra.gateway.media import count_media
+from palyra.lifecycle.call import Ask
+from palyra.lifecycle.wire import Endpoint
+
+Tokens = Annotated[int, Meta(ge=1, le=TOKENS_MAX)]
+Choices = Annotated[int, Meta(ge=1, le=128)]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+
+WEB_SEARCHES_MAX = 10
+"""Searches assumed for a call that allows web search and names no number."""
+
+
+class _Message(Struct):
+    role: str
+    content: Raw | UnsetType = UNSET
+
+
+class _StreamOptions(Struct):
+    include_usage: bool = False
+
+
+class _Tool(Struct):
+    type: str = "custom"
+    max_uses: Annotated[int, Meta(ge=0, le=1000)] | None = None
+
+
+class Metadata(Struct):
+    """The fields of ``metadata`` that can name a session or an agent."""
+
+    session_id: str | None = None
+    session: str | None = None
+    agent_id: str | None = None
+    agent: str | None = None
+    parent_session_id: str | None = None
+    user_id: str | None = None
+
+
+class Labelled(Struct, kw_only=True):
+    """What every wire format has: a model, and who the call says it is for."""
+
+    model: Name
+    stream: bool | None = None
+    service_tier: str | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: Metadata | None = None
+    tools: list[_Tool] | None = None
+
+
+class _Chat(Labelled, kw_only=True):
+    messages: Annotated[list[_Message], Meta(min_length=1)]
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    n: Choices | None = None
+    stream_options: _StreamOptions | None = None
+    web_search_options: Raw | UnsetType = UNSET
+
+
+class _Completions(Labelled, kw_only=True):
+    prompt: str | list[Any] | None = None
+    max_tokens: Tokens | None = None
+    n: Choices | None = None
+    best_of: Choices | None = None
+    stream_options: _StreamOptions | None = None
+
+
+class _Responses(Labelled, kw_only=True):
+    input: Raw | UnsetType = UNSET
+    max_output_tokens: Tokens | None = None
+    previous_response_id: str | None = None
+    conversation: Raw | None = None
+    prompt: Raw | None = None
+    background: bool | None = None
+
+
+class _Embeddings(Labelled, kw_only=True):
+    input: Annotated[str, Meta(min_length=1)] | Annotated[list[Any], Meta(min_length=1)]
+
+
+class _Messages(Labelled, kw_only=True):
+    messages: Annotated[list[_Message], Meta(min_length=1)]
+    max_tokens: Tokens
+    container: Raw | None = None
+
+
+class _CountTokens(Labelled, kw_only=True):
+    messages: Annotated[list[_Message], Meta(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A body that was understood: what it asks for, whom it names, and how to write it again."""
+
+    ask: Ask
+    labelled: Labelled
+    body: JsonBody
+
+
+B = TypeVar("B", bound=Labelled)
+
+
+def parse(endpoint: Endpoint, raw: bytes) -> Parsed:
+    """Read the body of one call. Raises InvalidRequest naming the field that is wrong."""
+    fields = read_fields(raw)
+    return _PARSERS[endpoint](fields, raw)
+
+
+def _chat(fields: Fields, raw: bytes) -> Parsed:
+    chat = _decode(_chat_decoder, raw)
+    cap = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
+    searches = _searches(chat.tools)
+    if chat.web_search_options is not UNSET and chat.web_search_options != b"null":
+        searches = max(searches, WEB_SEARCHES_MAX)
+    options = chat.stream_options
+    ask = _ask(
+        chat,
+        raw,
+        output_cap=cap,
+        choices=chat.n or 1,
+        include_usage=options is not None and options.include_usage,
+        web_searches=searches,
+    )
+    return Parsed(ask, chat, JsonBody(fields, ("max_completion_tokens", "max_tokens"), usage_option=True))
+
+
+def _completions(fields: Fields, raw: bytes) -> Parsed:
+    body = _decode(_completions_decoder, raw)
+    prompts = len(body.prompt) if isinstance(body.prompt, list) and _many(body.prompt) else 1
+    options = body.stream_options
+    ask = _ask(
+        body,
+        raw,
+        output_cap=body.max_tokens,
+        choices=max(1, prompts) * max(body.n or 1, body.best_of or 1),
+        include_usage=options is not None and options.include_usage,
+    )
+    return Parsed(ask, body, JsonBody(fields, ("max_tokens",), usage_option=True))
+
+
+def _responses(fields: Fields, raw: bytes) -> Parsed:
+    body = _decode(_responses_decoder, raw)
+    if body.background:
+        raise InvalidRequest(
+            "'background' is not supported: the usage of a background response cannot be settled",
+            param="background",
+        )
+    stored = body.previous_response_id is not None or body.conversation is not None or body.prompt is not None
+    ask = _ask(
+        body,
+        raw,
+        output_cap=body.max_output_tokens,
+        include_usage=True,
+        web_searches=_searches(body.tools),
+        hidden_input=stored,
+    )
+    return Parsed(ask, body, JsonBody(fields, ("max_output_tokens",), usage_option=False))
+
+
+def _embeddings(fields: Fields, raw: bytes) -> Parsed:
+    body = _decode(_embeddings_decoder, raw)
+    if body.stream:
+        raise InvalidRequest("embeddings cannot be streamed; leave 'stream' out", param="stream")
+    return Parsed(_ask(body, raw, include_usage=True), body, JsonBody(fields, (), usage_option=False))
+
+
+def _messages(fields: Fields, raw: bytes) -> Parsed:
+    body = _decode(_messages_decoder, raw)
+    ask = _ask(
+        body,
+        raw,
+        output_cap=body.max_tokens,
+        include_usage=True,
+        web_searches=_searches(body.tools),
+        hidden_input=body.container is not None,
+    )
+    return Parsed(ask, body, JsonBody(fields, ("max_tokens",), usage_option=False))
+
+
+def _count_tokens(fields: Fields, raw: bytes) -> Parsed:
+    body = _decode(_count_decoder, raw)
+    return Parsed(_ask(body, raw, include_usage=True), body, JsonBody(fields, (), usage_option=False))
+
+
+def _ask(
+    body: Labelled,
+    raw: bytes,
+    *,
+    include_usage: bool,
+    output_cap: int | None = None,
+    choices: int = 1,
+    web_searches: int = 0,
+    hidden_input: bool = False,
+) -> Ask:
+    media = count_media(raw)
+    return Ask(
+        model=body.model,
+        stream=bool(body.stream),
+        output_cap=output_cap,
+        choices=choices,
+        include_usage=include_usage,
+        text_bytes=len(raw) - media.image_bytes,
+        images=media.images,
+        audio=media.audio,
+        cache_writes=b'"cache_control"' in raw,
+        web_searches=web_searches,
+        service_tier=body.service_tier,
+        hidden_input=hidden_input or media.stored_files,
+    )
+
+
+def _searches(tools: list[_Tool] | None) -> int:
+    """The most searches that the tools allow; providers bill each."""
+    return sum(
+        WEB_SEARCHES_MAX if tool.max_uses is None else tool.max_uses
+        for tool in tools or ()
+        if tool.type.startswith("web_search")
+    )
+
+
+def _many(prompt: list[Any]) -> bool:
+    """A list of prompts, not one prompt given as token ids."""
+    return bool(prompt) and not isinstance(prompt[0], int)
+
+
+def _decode(decoder: msgspec.json.Decoder[B], raw: bytes) -> B:
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        param = path.rstrip("`").removeprefix(".") or _missing_field(message)
+        raise InvalidRequest(f"{param or 'body'}: {message}", param=param) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+
+
+def _missing_field(message: str) -> str | None:
+    _, found, rest = message.partition("missing required field `")
+    return rest.rstrip("`") if found else None
+
+
+_chat_decoder = msgspec.json.Decoder(_Chat)
+_completions_decoder = msgspec.json.Decoder(_Completions)
+_responses_decoder = msgspec.json.Decoder(_Responses)
+_embeddings_decoder = msgspec.json.Decoder(_Embeddings)
+_messages_decoder = msgspec.json.Decoder(_Messages)
+_count_decoder = msgspec.json.Decoder(_CountTokens)
+
+_PARSERS: dict[Endpoint, Callable[[Fields, bytes], Parsed]] = {
+    Endpoint.chat_completions: _chat,
+    Endpoint.completions: _completions,
+    Endpoint.responses: _responses,
+    Endpoint.embeddings: _embeddings,
+    Endpoint.messages: _messages,
+    Endpoint.count_tokens: _count_tokens,
+}

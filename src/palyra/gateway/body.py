@@ -1,0 +1,106 @@
+"""A request body: decoded once into its top-level fields, written again with the few that Palyra changes.
+
+Values stay the caller's bytes. Writing every body anew makes it canonical: a field that was given twice,
+to show one reader a small ``max_tokens`` and another a large one, reaches the provider once.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from palyra.core.errors import InvalidRequest
+
+Fields = Mapping[str, msgspec.Raw]
+
+FORBIDDEN = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "api_type",
+        "api_version",
+        "aws_access_key_id",
+        "aws_region_name",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "azure_ad_token",
+        "base_url",
+        "client_id",
+        "client_secret",
+        "credential",
+        "custom_llm_provider",
+        "custom_host",
+        "endpoint",
+        "extra_body",
+        "extra_headers",
+        "extra_query",
+        "headers",
+        "host",
+        "input_cost_per_token",
+        "mock_response",
+        "organization",
+        "output_cost_per_token",
+        "price",
+        "provider_url",
+        "proxy",
+        "url",
+        "user_config",
+        "vertex_credentials",
+    }
+)
+"""Fields that would name a host, a credential or a price: the operator's business, never a caller's."""
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encoder = msgspec.json.Encoder()
+
+
+def read_fields(raw: bytes) -> Fields:
+    """The top-level fields. Raises InvalidRequest for what is no JSON object, or names a forbidden field."""
+    if not raw:
+        raise InvalidRequest("the body is empty; send a JSON object")
+    try:
+        fields = _fields.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"the body is not a JSON object: {error}") from None
+    if not FORBIDDEN.isdisjoint(fields):
+        name = sorted(FORBIDDEN & fields.keys())[0]
+        raise InvalidRequest(
+            f"{name!r} is not accepted in a body: hosts, credentials and prices are set by the operator",
+            param=name,
+        )
+    return fields
+
+
+class JsonBody:
+    """The body of one call, ready to be written for the provider.
+
+    ``cap_fields`` are the names that an output cap may have, the first for a body that gives none;
+    ``usage_option``: the format has ``stream_options.include_usage``.
+    """
+
+    __slots__ = ("_cap_fields", "_fields", "_usage_option")
+
+    def __init__(self, fields: Fields, cap_fields: tuple[str, ...], usage_option: bool) -> None:
+        self._fields = fields
+        self._cap_fields = cap_fields
+        self._usage_option = usage_option
+
+    def rewritten(self, model: str, output_cap: int | None, include_usage: bool) -> bytes:
+        """See ``CallBody.rewritten``."""
+        changed: dict[str, object] = dict(self._fields)
+        changed["model"] = model
+        if output_cap is not None:
+            given = [name for name in self._cap_fields if name in changed]
+            for name in given:
+                del changed[name]
+            changed[given[0] if given else self._cap_fields[0]] = output_cap
+        if include_usage and self._usage_option:
+            changed["stream_options"] = self._stream_options()
+        return _encoder.encode(changed)
+
+    def _stream_options(self) -> dict[str, object]:
+        given = self._fields.get("stream_options")
+        options: dict[str, object] = (
+            dict(_fields.decode(given)) if given is not None and given != b"null" else {}
+        )
+        options["include_usage"] = True
+        return options

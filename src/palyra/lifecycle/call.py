@@ -1,0 +1,64 @@
+"""One call as it came in, whatever its wire format: what the path needs to know of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from palyra.budgets.terms import Mode
+from palyra.core.instant import Instant
+from palyra.lifecycle.wire import Endpoint
+
+
+class CallBody(Protocol):
+    """The request body, parsed once; it can write itself again with the few fields Palyra may change."""
+
+    def rewritten(self, model: str, output_cap: int | None, include_usage: bool) -> bytes:
+        """The body for the provider: upstream model name, output cap if not None, usage asked for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the body asks for. Token counts are of one choice; ``text_bytes`` bounds the text's tokens."""
+
+    model: str
+    stream: bool
+    output_cap: int | None
+    choices: int
+    include_usage: bool
+    text_bytes: int
+    images: int
+    audio: bool
+    cache_writes: bool
+    web_searches: int
+    service_tier: str | None
+    hidden_input: bool = False
+    """Input that is not in the body (a stored conversation, a file by id): bounded by the context window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """Labels as the client gave them, by header or by the fields the wire formats have."""
+
+    agent: str | None
+    session: str | None
+    parent_session: str | None
+    task_class: str
+    tags: Mapping[str, str]
+    mode: Mode | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A received call. ``headers`` are the end-to-end headers to forward; ``credential`` is in clear."""
+
+    request_id: str
+    received_at: Instant
+    endpoint: Endpoint
+    credential: str | None
+    hints: Hints
+    ask: Ask
+    body: CallBody
+    raw_body: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    idempotency_key: str | None

@@ -1,0 +1,270 @@
+"""The exchange with the provider: it lives on callbacks, ends in exactly one settlement, and needs no client.
+
+Bytes for the client wait in a bounded buffer; a slow client pauses the provider, a gone client lets the
+answer drain to its usage event, within a deadline and up to a number of such drains at a time (V2).
+"""
+
+import asyncio
+from collections import deque
+
+from palyra.core.errors import PalyraError, UpstreamFailed, UpstreamTimedOut
+from palyra.core.instant import Instant
+from palyra.core.limits import (
+    DRAIN_S,
+    DRAINS_MAX,
+    RESPONSE_COLLECT_BYTES_MAX,
+    SETTLE_WAIT_S,
+    STREAM_BUFFER_BYTES_MAX,
+)
+from palyra.ledger.event import Expired, Released
+from palyra.lifecycle.call import Call
+from palyra.lifecycle.decision import Settlement
+from palyra.lifecycle.engine import Engine
+from palyra.lifecycle.idempotency import Header, Replay
+from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.respond import answer_headers
+from palyra.lifecycle.settle import SUCCESS, Ending, resolve
+from palyra.lifecycle.wire import FailureKind, UpstreamCall, UpstreamFailure, UpstreamRequest, UsageMeter
+
+PATHS = {
+    "chat_completions": b"/chat/completions",
+    "completions": b"/completions",
+    "responses": b"/responses",
+    "embeddings": b"/embeddings",
+    "messages": b"/messages",
+    "count_tokens": b"/messages/count_tokens",
+}
+_TIMEOUTS = frozenset(
+    {
+        FailureKind.connect_timeout,
+        FailureKind.first_byte_timeout,
+        FailureKind.idle_timeout,
+        FailureKind.total_timeout,
+    }
+)
+
+
+def dispatch(call: Call, plan: Plan, engine: Engine, *, keep: bool) -> "Exchange":
+    """Send the call upstream. From here on it settles itself, whatever becomes of the client.
+
+    ``keep``: a repeat of the call may ask for the same answer, so keep it while it passes.
+    """
+    endpoint = call.endpoint
+    ask = call.ask
+    hide_usage = ask.stream and not ask.include_usage
+    model = plan.route.model
+    exchange = Exchange(plan, engine, engine.make_meter(endpoint, ask.stream, hide_usage), keep)
+    exchange.start(
+        UpstreamRequest(
+            provider_id=model.provider,
+            method=b"POST",
+            path=PATHS[endpoint],
+            headers=call.headers,
+            body=call.body.rewritten(model.upstream_name, plan.output_cap, ask.stream),
+        )
+    )
+    return exchange
+
+
+class Exchange:
+    """One answer on its way: sink of the provider on one side, ``answered`` and ``read`` on the other."""
+
+    def __init__(self, plan: Plan, engine: Engine, meter: UsageMeter, keep: bool) -> None:
+        self._plan = plan
+        self._engine = engine
+        self._meter = meter
+        self._loop = asyncio.get_running_loop()
+        self._upstream: UpstreamCall | None = None
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._kept: list[bytes] | None = [] if keep else None
+        self._paused = False
+        self._ended = False
+        self._client_gone = False
+        self._failure: UpstreamFailure | None = None
+        self._drain_deadline: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._first_byte_ms: int | None = None
+        self._durable = False
+        self.status: int | None = None
+        self.headers: list[Header] = []
+        self.streams = False
+        self.settlement: Settlement | None = None
+
+    def start(self, request: UpstreamRequest) -> None:
+        """Send the request."""
+        self._engine.in_flight += 1
+        self._upstream = self._engine.upstream.send(request, self)
+
+    # The provider's side.
+
+    def head(self, status: int, headers: list[Header]) -> None:
+        """Status and headers arrived."""
+        now = self._engine.clock.now()
+        self._first_byte_ms = (now - self._plan.reservation.at) // 1_000_000
+        self.status = status
+        self.headers = headers
+        self.streams = status in SUCCESS and any(
+            name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
+        )
+        if self.streams:
+            self._wake()
+
+    def data(self, chunk: bytes) -> None:
+        """Body bytes arrived."""
+        passed = self._meter.feed(chunk)
+        if self._kept is not None:
+            self._kept.append(passed)
+        if self._client_gone:
+            return
+        if passed:
+            self._chunks.append(passed)
+            self._buffered += len(passed)
+            if self.streams:
+                self._wake()
+        if self.streams:
+            if self._buffered > STREAM_BUFFER_BYTES_MAX and not self._paused and self._upstream:
+                self._paused = True
+                self._upstream.pause()
+        elif self._buffered > RESPONSE_COLLECT_BYTES_MAX:
+            self._give_up(UpstreamFailure(FailureKind.too_large, "the answer is too large", sent=True))
+
+    def end(self) -> None:
+        """The answer is complete."""
+        self._finish(None)
+
+    def failed(self, failure: UpstreamFailure) -> None:
+        """The answer will not be complete."""
+        self._finish(failure)
+
+    # The client's side.
+
+    async def answered(self) -> None:
+        """Wait for the head of a stream, or for everything else to be complete and settled on disk (D2).
+
+        Raises UpstreamFailed or UpstreamTimedOut if the provider gave no whole answer.
+        """
+        impatient: asyncio.TimerHandle | None = None
+        while not (self.streams or self._durable):
+            await self._wait()
+            if self._ended and impatient is None:
+                impatient = self._loop.call_later(SETTLE_WAIT_S, self._settled, None)
+        if impatient is not None:
+            impatient.cancel()
+        if not self.streams and self._failure is not None:
+            raise error_of(self._failure, self._plan.decision.provider)
+
+    async def read(self) -> bytes | None:
+        """Everything that arrived since the last read; None at the end, and for a client that left.
+
+        Raises UpstreamFailed if the provider broke off: the client must see a broken answer, too.
+        """
+        while not self._chunks:
+            if self._client_gone:
+                return None
+            if self._ended:
+                if self._failure is not None:
+                    raise error_of(self._failure, self._plan.decision.provider)
+                return None
+            await self._wait()
+        chunks = self._chunks
+        joined = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._buffered = 0
+        if self._paused and self._upstream:
+            self._paused = False
+            self._upstream.resume()
+        return joined
+
+    def abandon(self) -> None:
+        """The client is gone: drain the answer to its usage, within bounds, or give it up."""
+        if self._ended or self._client_gone:
+            return
+        self._client_gone = True
+        self._chunks.clear()
+        self._buffered = 0
+        self._wake()
+        if self._paused and self._upstream:
+            self._paused = False
+            self._upstream.resume()
+        if self._engine.draining >= DRAINS_MAX:
+            self._give_up(None)
+            return
+        self._engine.draining += 1
+        self._drain_deadline = self._loop.call_later(DRAIN_S, self._give_up, None)
+
+    def _give_up(self, failure: UpstreamFailure | None) -> None:
+        if self._ended:
+            return
+        if self._upstream is not None:
+            self._upstream.abort()
+        self._finish(failure)
+
+    def _finish(self, failure: UpstreamFailure | None) -> None:
+        """Settle; the one place where an exchange ends."""
+        if self._ended:
+            return
+        self._ended = True
+        self._failure = failure
+        self._engine.in_flight -= 1
+        if self._drain_deadline is not None:
+            self._drain_deadline.cancel()
+            self._drain_deadline = None
+            self._engine.draining -= 1
+        held_back = self._meter.finish()
+        if held_back and not self._client_gone:
+            self._chunks.append(held_back)
+        self._settle(self._engine.clock.now())
+        self._keep_answer(held_back)
+        self._wake()
+
+    def _keep_answer(self, held_back: bytes) -> None:
+        status = self.status
+        if self._kept is None or self._failure is not None or status is None or status not in SUCCESS:
+            return
+        headers = answer_headers(self._plan, self.headers, self.settlement)
+        body = b"".join((*self._kept, held_back))
+        self._engine.replays.keep(self._plan.decision.request_id, Replay(status, tuple(headers), body))
+
+    def _settle(self, now: Instant) -> None:
+        ending = Ending(
+            at=now,
+            status=self.status,
+            reported=self._meter.reported(),
+            seen_output_bytes=self._meter.seen_output_bytes(),
+            failure=self._failure,
+            client_gone=self._client_gone,
+            first_byte_ms=self._first_byte_ms,
+        )
+        event, self.settlement = resolve(self._plan, ending)
+        decision, ledger = self._plan.decision, self._engine.ledger
+        if isinstance(event, Released):
+            ledger.release(event, decision, self.settlement, self._settled)
+        elif isinstance(event, Expired):
+            ledger.expire(event, decision, self.settlement, self._settled)
+        else:
+            ledger.settle(event, decision, self.settlement, self._settled)
+
+    def _settled(self, _error: Exception | None) -> None:
+        # Also called on an error (the disk failed for good) and when the disk has been full for too long:
+        # the answer goes out, and the hold stays on disk until the settle or a restart resolves it.
+        self._durable = True
+        self._wake()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+def error_of(failure: UpstreamFailure, provider: str) -> PalyraError:
+    """The error that a caller is told for an answer that is missing or broken."""
+    message = f"provider {provider} gave no whole answer: {failure.message}"
+    return UpstreamTimedOut(message) if failure.kind in _TIMEOUTS else UpstreamFailed(message)

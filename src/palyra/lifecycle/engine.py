@@ -1,0 +1,45 @@
+"""Everything the path of a call works with, handed in by the composition root."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from palyra.budgets.terms import Mode, UnknownPrice
+from palyra.core.limits import CALLS_IN_FLIGHT_MAX, OUTPUT_TOKENS_WITHOUT_LIMIT
+from palyra.lifecycle.idempotency import Replays
+from palyra.lifecycle.ports import Clock, Ids, Ledger, Records
+from palyra.lifecycle.rules import Rules
+from palyra.lifecycle.wire import Endpoint, Upstream, UsageMeter
+from palyra.pricing.book import PriceBook
+from palyra.registry.registry import Registry
+
+MeterFactory = Callable[[Endpoint, bool, bool], UsageMeter]
+"""(endpoint, stream, hide the usage event we asked for) -> meter of one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """The ``[governance]`` settings that the path reads."""
+
+    mode: Mode
+    unknown_price: UnknownPrice
+    output_tokens_without_limit: int = OUTPUT_TOKENS_WITHOUT_LIMIT
+
+
+@dataclass(slots=True)
+class Engine:
+    """Ports and rules of one process. ``registry`` is swapped whole when discovery learns something."""
+
+    clock: Clock
+    ids: Ids
+    ledger: Ledger
+    records: Records
+    upstream: Upstream
+    make_meter: MeterFactory
+    rules: Rules
+    registry: Registry
+    prices: PriceBook
+    governance: Governance
+    replays: Replays = field(default_factory=Replays)
+    calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX
+    in_flight: int = 0
+    draining: int = 0

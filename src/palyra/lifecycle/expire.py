@@ -1,0 +1,80 @@
+"""What nobody settled: leases that ran out, and reservations that a crash left behind.
+
+Their amounts are posted as held, in doubt: the provider may have done the work. A later settlement
+corrects them.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from palyra.core.instant import Instant
+from palyra.ledger.event import Expired, Reserved
+from palyra.lifecycle.decision import CallState, Decision, Settlement, UsageRecord
+from palyra.lifecycle.engine import Engine
+
+_log = structlog.get_logger("palyra.expire")
+
+
+async def resolve_leftovers(engine: Engine) -> int:
+    """At start-up: no process is left that could settle what is pending. Returns how many there were."""
+    return await _expire(engine, engine.ledger.pending(), "the process ended before the call was settled")
+
+
+async def expire_overdue(engine: Engine) -> int:
+    """Resolve reservations whose lease ran out (V1). Returns how many there were."""
+    now = engine.clock.now()
+    overdue = [each for each in engine.ledger.pending() if each.expires_at <= now]
+    return await _expire(engine, overdue, "its lease ran out")
+
+
+async def _expire(engine: Engine, reservations: Sequence[Reserved], reason: str) -> int:
+    durable = [_expire_one(engine, reserved, reason) for reserved in reservations]
+    await asyncio.gather(*durable)
+    return len(durable)
+
+
+async def _expire_one(engine: Engine, reserved: Reserved, reason: str) -> None:
+    stored = await engine.records.decision(reserved.id)
+    if stored is None:
+        # The decision is written in the commit of its reservation, so this is a damaged database.
+        _log.error("reservation without a decision", request_id=reserved.id)
+        return
+    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(error: Exception | None) -> None:
+        if not finished.done():
+            finished.set_result(None)
+        if error is not None:
+            _log.error("in-doubt amount not stored", request_id=reserved.id, reason=str(error))
+
+    now = engine.clock.now()
+    settlement = in_doubt(stored.decision, now, reason)
+    engine.ledger.expire(Expired(reserved.id, now, reason), stored.decision, settlement, done)
+    _log.warning("reservation in doubt", request_id=reserved.id, reason=reason)
+    await finished
+
+
+def in_doubt(decision: Decision, at: Instant, reason: str) -> Settlement:
+    """The settlement of a call that may have run: everything it held, marked as an estimate (L6)."""
+    estimate = decision.estimate
+    held = estimate.cost_bound if estimate else None
+    usage = UsageRecord(estimate.input_tokens_bound, estimate.output_tokens_bound) if estimate else None
+    return Settlement(
+        at=at,
+        state=CallState.IN_DOUBT,
+        source="estimated",
+        reason=reason,
+        usage=usage,
+        cost=held,
+        held=held,
+        overrun=False,
+        late=False,
+        service_tier=None,
+        upstream_status=None,
+        upstream_model=None,
+        client_gone=False,
+        first_byte_ms=None,
+        total_ms=(at - decision.at) // 1_000_000,
+    )

@@ -1,0 +1,87 @@
+"""THE PATH of one call, all its stages in reading order."""
+
+from dataclasses import dataclass, replace
+
+from palyra.core.errors import Overloaded
+from palyra.identity.keys import Subject
+from palyra.lifecycle.authenticate import authenticate
+from palyra.lifecycle.call import Call
+from palyra.lifecycle.dispatch import Exchange, dispatch
+from palyra.lifecycle.engine import Engine
+from palyra.lifecycle.estimate import cost_bound
+from palyra.lifecycle.idempotency import Header, Replay, claim_of, earlier_answer
+from palyra.lifecycle.plan import Plan, make_plan
+from palyra.lifecycle.reserve import reserve
+from palyra.lifecycle.respond import answer_headers, decision_headers, refusal
+from palyra.registry.registry import speaks
+
+CHEAPER_MODELS_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A call that ran. For a stream the exchange is still going; otherwise it is settled on disk."""
+
+    plan: Plan
+    exchange: Exchange
+
+    def headers(self) -> list[Header]:
+        """The provider's headers and Palyra's; the real cost is among them unless it is a stream."""
+        return answer_headers(self.plan, self.exchange.headers, self.exchange.settlement)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A call whose Idempotency-Key was served before: the first answer again, nothing spent."""
+
+    request_id: str
+    replay: Replay
+
+
+async def run(call: Call, engine: Engine) -> Answered | Repeated:
+    """Take one call from its key to its answer. Raises PalyraError for every call that does not run."""
+    rules = engine.rules.snapshot
+    subject = authenticate(call.credential, rules)
+    claim = claim_of(call, subject.principal)
+    if claim is not None:
+        earlier = earlier_answer(claim, engine.records, engine.replays)
+        if earlier is not None:
+            return Repeated(*earlier)
+    if engine.in_flight >= engine.calls_in_flight_max:
+        raise Overloaded("too many calls are in flight; retry in a moment")
+    plan = make_plan(call, subject, rules.index, engine, engine.clock.now())
+    if not plan.judgement.admitted:
+        raise _refuse(plan, call, subject, engine)
+    await reserve(plan, claim, engine)
+    exchange = dispatch(call, plan, engine, keep=claim is not None)
+    try:
+        await exchange.answered()
+    except BaseException:
+        exchange.abandon()
+        raise
+    return Answered(plan, exchange)
+
+
+def _refuse(plan: Plan, call: Call, subject: Subject, engine: Engine) -> Exception:
+    error = refusal(plan, _cheaper_models(plan, call, subject, engine))
+    engine.records.record_denial(replace(plan.decision, error_code=error.code, message=error.message))
+    error.headers = decision_headers(plan)
+    return error
+
+
+def _cheaper_models(plan: Plan, call: Call, subject: Subject, engine: Engine) -> list[str]:
+    """Models this key may use here whose dearest bill for this call is lower than the asked model's."""
+    granted, now = plan.judgement.granted, plan.decision.at
+    asked = cost_bound(plan.sheet, call.ask, granted.input_tokens, granted.output_tokens)
+    if asked is None:
+        return []
+    found: list[tuple[int, str]] = []
+    for model in engine.registry.models():
+        kind = engine.registry.kind_of(model.provider)
+        if not speaks(kind, call.endpoint):
+            continue
+        sheet = engine.prices.find(model.provider, kind, model.upstream_name, now)
+        cost = cost_bound(sheet, call.ask, granted.input_tokens, granted.output_tokens)
+        if cost is not None and cost < asked and subject.may_use(model.id):
+            found.append((cost, model.id))
+    return [model_id for _, model_id in sorted(found)[:CHEAPER_MODELS_MAX]]

@@ -1,0 +1,65 @@
+"""Hold the money, and wait until the hold is on the disk: only then may a byte go upstream (D1)."""
+
+import asyncio
+
+from palyra.core.instant import Instant
+from palyra.core.invariant import unreachable
+from palyra.ledger.event import Released
+from palyra.lifecycle.decision import CallState, Settlement
+from palyra.lifecycle.engine import Engine
+from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.ports import IdempotencyClaim
+
+
+async def reserve(plan: Plan, claim: IdempotencyClaim | None, engine: Engine) -> None:
+    """Hold every amount of the plan, all or none (L5). Raises LedgerUnavailable.
+
+    A caller that is cancelled while it waits leaves nothing held: the hold is released once it is durable.
+    """
+    durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(error: Exception | None) -> None:
+        if durable.cancelled():
+            if error is None:
+                give_back(plan, "the caller went away before the call was sent", engine)
+        elif error is None:
+            durable.set_result(None)
+        else:
+            durable.set_exception(error)
+
+    shortfall = engine.ledger.reserve(plan.reservation, plan.decision, claim, done)
+    if shortfall is not None:
+        unreachable("L1", f"planned within {shortfall.limit}, and {shortfall.account} cannot hold it")
+    await durable
+
+
+def give_back(plan: Plan, reason: str, engine: Engine) -> None:
+    """Void the hold of a call that never went upstream."""
+    now = engine.clock.now()
+    settlement = Settlement(
+        at=now,
+        state=CallState.RELEASED,
+        source="none",
+        reason=reason,
+        usage=None,
+        cost=None,
+        held=plan.decision.estimate.cost_bound if plan.decision.estimate else None,
+        overrun=False,
+        late=False,
+        service_tier=None,
+        upstream_status=None,
+        upstream_model=None,
+        client_gone=True,
+        first_byte_ms=None,
+        total_ms=elapsed_ms(plan, now),
+    )
+    engine.ledger.release(Released(plan.reservation.id, now, reason), plan.decision, settlement, _ignore)
+
+
+def elapsed_ms(plan: Plan, now: Instant) -> int:
+    """Milliseconds since the call was planned."""
+    return (now - plan.reservation.at) // 1_000_000
+
+
+def _ignore(_error: Exception | None) -> None:
+    """Nobody waits for this change; the ledger retries it until it is durable."""

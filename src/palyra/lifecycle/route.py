@@ -1,0 +1,65 @@
+"""Which model serves the call, and at what prices. Today the asked model serves: routing comes later."""
+
+from dataclasses import dataclass
+
+from palyra.budgets.terms import UnknownPrice
+from palyra.core.errors import ModelNotAllowed
+from palyra.core.instant import Instant
+from palyra.identity.keys import Subject
+from palyra.lifecycle.decision import PriceRecord
+from palyra.lifecycle.wire import Endpoint
+from palyra.pricing.book import PriceBook
+from palyra.pricing.sheet import PriceSheet
+from palyra.registry.models import Model
+from palyra.registry.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The model that serves a call and the prices it is bound to. ``sheet`` is None if no price is known.
+
+    ``ceiling`` is what stands in for an unknown price where a policy says so.
+    """
+
+    model: Model
+    provider_kind: str
+    sheet: PriceSheet | None
+    ceiling: PriceSheet | None
+    price: PriceRecord | None
+    reason: str
+
+
+def route_call(
+    requested: str,
+    endpoint: Endpoint,
+    subject: Subject,
+    registry: Registry,
+    prices: PriceBook,
+    now: Instant,
+) -> Route:
+    """Resolve the model and its prices. Raises ModelNotFound or ModelNotAllowed."""
+    model = registry.resolve(requested, endpoint)
+    if not (subject.may_use(model.id) and (requested == model.id or subject.may_use(requested))):
+        raise ModelNotAllowed(
+            f"this key may not use {requested!r}; allowed: {', '.join(subject.models)}", param="model"
+        )
+    kind = registry.kind_of(model.provider)
+    sheet = prices.find(model.provider, kind, model.upstream_name, now)
+    if sheet is None and model.upstream_name != model.id:
+        sheet = prices.find(model.provider, kind, model.id, now)
+    reason = "the requested model" if requested == model.id else f"{requested!r} stands for {model.id!r}"
+    if sheet is None:
+        return Route(model, kind, None, prices.ceiling(kind), None, reason)
+    return Route(model, kind, sheet, None, price_record(sheet, prices.version, known=True), reason)
+
+
+def price_record(sheet: PriceSheet, version: str, *, known: bool) -> PriceRecord:
+    """What the decision says of the prices it used."""
+    return PriceRecord(sheet.provider, sheet.model, sheet.source, sheet.entry_id, version, known)
+
+
+def sheet_for(route: Route, rule: UnknownPrice) -> PriceSheet | None:
+    """The prices that a policy with this rule for unknown prices computes with."""
+    if route.sheet is None and rule is UnknownPrice.CEILING:
+        return route.ceiling
+    return route.sheet

@@ -1,0 +1,185 @@
+"""What a finished call costs, and how its hold ends. Pure: an ending in, an event and a record out.
+
+| the provider ...                                  | the hold is                          |
+|---------------------------------------------------|--------------------------------------|
+| was never sent the request                        | released                             |
+| answered with an error                            | released                             |
+| reported usage                                    | settled at that usage                |
+| answered without (all of) the usage, or broke off | settled at an estimate, never zero   |
+| was sent the request and never answered           | posted as held, in doubt             |
+"""
+
+from dataclasses import dataclass, replace
+
+from palyra.core.instant import Instant
+from palyra.ledger.event import Expired, Released, Settled
+from palyra.lifecycle.decision import CallState, CostLine, Settlement, UsageRecord
+from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.reserve import elapsed_ms
+from palyra.lifecycle.wire import Reported, UpstreamFailure
+from palyra.pricing.usage import Metered, Usage
+
+SUCCESS = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the exchange with the provider ended. ``status`` is None if no response head came."""
+
+    at: Instant
+    status: int | None
+    reported: Reported | None
+    seen_output_bytes: int
+    failure: UpstreamFailure | None
+    client_gone: bool
+    first_byte_ms: int | None
+
+
+Resolution = tuple[Settled | Released | Expired, Settlement]
+
+
+def resolve(plan: Plan, ending: Ending) -> Resolution:
+    """The event that ends the reservation and the record that explains it."""
+    failure = ending.failure
+    if ending.status is None:
+        if failure is not None and not failure.sent:
+            return _released(plan, ending, f"the provider could not be reached: {failure.message}")
+        reason = failure.message if failure is not None else "given up before the provider answered"
+        return _in_doubt(plan, ending, f"sent, and no answer: {reason}")
+    if ending.status not in SUCCESS:
+        return _released(plan, ending, f"the provider answered {ending.status}")
+    return _settled(plan, ending, metered_of(plan, ending))
+
+
+def metered_of(plan: Plan, ending: Ending) -> Metered:
+    """The usage to bill: the provider's where it said all of it, else completed by an estimate (L6)."""
+    reported = ending.reported
+    if reported is not None and reported.input_known and reported.output_known:
+        return Metered(reported.usage, "provider", "", reported.service_tier, reported.model)
+    bound = plan.judgement.granted
+    seen = max(1, min(ending.seen_output_bytes, bound.output_tokens)) if bound.output_tokens else 0
+    if reported is None:
+        return Metered(Usage(bound.input_tokens, seen), "estimated", _why(ending))
+    usage = reported.usage
+    completed = Usage(
+        usage.input_tokens if reported.input_known else max(usage.input_tokens, bound.input_tokens),
+        usage.output_tokens if reported.output_known else max(usage.output_tokens, seen),
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_5m_tokens=usage.cache_write_5m_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        web_searches=usage.web_searches,
+    )
+    return Metered(completed, "estimated", _why(ending), reported.service_tier, reported.model)
+
+
+def _why(ending: Ending) -> str:
+    if ending.failure is not None:
+        return f"the answer broke off: {ending.failure.message}"
+    if ending.client_gone:
+        return "the client left and the rest of the answer was given up"
+    return "the provider reported no usable usage"
+
+
+def _settled(plan: Plan, ending: Ending, metered: Metered) -> Resolution:
+    usage = metered.usage
+    cost = plan.sheet.cost(usage, metered.service_tier) if plan.sheet else None
+    if plan.sheet is not None and cost is None:
+        # Something was used that has no price, for example a search: the held amount stands in for it.
+        cost = plan.decision.estimate.cost_bound if plan.decision.estimate else None
+        metered = replace(metered, source="estimated", reason="used something that has no price")
+    amounts = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "requests": 1,
+    }
+    if cost is not None:
+        amounts["cost_usd"] = cost
+    overrun = any(
+        hold.limit is not None and amounts.get(hold.account.metric, 0) > hold.amount
+        for hold in plan.reservation.holds
+    )
+    settlement = _settlement(plan, ending, CallState.SETTLED, metered.reason, metered, cost, overrun)
+    return Settled(plan.reservation.id, ending.at, amounts), settlement
+
+
+def _released(plan: Plan, ending: Ending, reason: str) -> Resolution:
+    settlement = _settlement(plan, ending, CallState.RELEASED, reason, None, None, overrun=False)
+    return Released(plan.reservation.id, ending.at, reason), settlement
+
+
+def _in_doubt(plan: Plan, ending: Ending, reason: str) -> Resolution:
+    bound = plan.judgement.granted
+    metered = Metered(Usage(bound.input_tokens, bound.output_tokens), "estimated", reason)
+    cost = plan.decision.estimate.cost_bound if plan.decision.estimate else None
+    settlement = _settlement(plan, ending, CallState.IN_DOUBT, reason, metered, cost, overrun=False)
+    return Expired(plan.reservation.id, ending.at, reason), settlement
+
+
+def _settlement(
+    plan: Plan,
+    ending: Ending,
+    state: CallState,
+    reason: str,
+    metered: Metered | None,
+    cost: int | None,
+    overrun: bool,
+) -> Settlement:
+    lines: tuple[CostLine, ...] = ()
+    if plan.sheet is not None and metered is not None:
+        lines = tuple(
+            CostLine(line.unit, line.quantity, line.price or "", line.cost or "")
+            for line in plan.sheet.lines(metered.usage, metered.service_tier)
+        )
+    return Settlement(
+        at=ending.at,
+        state=state,
+        source=metered.source if metered else "none",
+        reason=reason,
+        usage=usage_record(metered.usage) if metered else None,
+        cost=cost,
+        held=plan.decision.estimate.cost_bound if plan.decision.estimate else None,
+        overrun=overrun,
+        late=False,
+        service_tier=metered.service_tier if metered else None,
+        upstream_status=ending.status,
+        upstream_model=metered.model if metered else None,
+        client_gone=ending.client_gone,
+        first_byte_ms=ending.first_byte_ms,
+        total_ms=elapsed_ms(plan, ending.at),
+        lines=lines,
+        counterfactual_cost=_counterfactual_cost(plan, metered, cost),
+    )
+
+
+def _counterfactual_cost(plan: Plan, metered: Metered | None, cost: int | None) -> int | None:
+    """What the call would have cost had the dry-run policies been enforced."""
+    shadow = plan.decision.counterfactual
+    if shadow is None or metered is None or plan.sheet is None:
+        return None
+    if shadow.outcome != "admit":
+        return 0
+    if shadow.clamped_output_tokens is None:
+        return cost
+    most = shadow.clamped_output_tokens * plan.judgement.granted.choices
+    usage = metered.usage
+    if usage.output_tokens <= most:
+        return cost
+    return plan.sheet.cost(Usage(usage.input_tokens, most), metered.service_tier)
+
+
+def usage_record(usage: Usage) -> UsageRecord:
+    """The usage as it is stored."""
+    return UsageRecord(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_5m_tokens=usage.cache_write_5m_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        input_audio_tokens=usage.input_audio_tokens,
+        output_audio_tokens=usage.output_audio_tokens,
+        input_image_tokens=usage.input_image_tokens,
+        web_searches=usage.web_searches,
+    )

@@ -1,0 +1,43 @@
+"""Where one account of a budget stands, as a JSON document."""
+
+from palyra.budgets.policy import Policy
+from palyra.budgets.terms import Metric, amount_fields
+from palyra.core.instant import isoformat
+from palyra.ledger.account import AccountKey, Balance
+from palyra.reports.explain import window_end
+
+
+def account_document(
+    policy: Policy, key: AccountKey, ends: int, balance: Balance, now: int
+) -> dict[str, object]:
+    """Posted, held, limits and what remains; ``shadow_*`` is the balance if dry-run budgets were enforced.
+
+    ``remaining`` is below zero after an overrun (L4), and None without a limit. Limits are None for an
+    account of another metric, which an edit of the budget may leave behind. ``open``: the window lasts.
+    """
+    metric = Metric(key.metric)
+    same = metric is policy.metric
+    soft, hard = (policy.soft_limit, policy.hard_limit) if same else (None, None)
+    limit = hard if hard is not None else soft
+    consumed = balance.posted + balance.held
+    amounts: dict[str, int | None] = {
+        "posted": balance.posted,
+        "held": balance.held,
+        "consumed": consumed,
+        "limit": limit,
+        "soft_limit": soft,
+        "hard_limit": hard,
+        "remaining": None if limit is None else limit - consumed,
+        "shadow_posted": balance.shadow_posted,
+        "shadow_held": balance.shadow_held,
+    }
+    document: dict[str, object] = {
+        "entity": key.entity,
+        "metric": metric.value,
+        "window_start": isoformat(key.window_start),
+        "window_end": window_end(ends),
+        "open": ends > now,
+    }
+    for name, amount in amounts.items():
+        document |= amount_fields(metric, name, amount)
+    return document

@@ -1,0 +1,165 @@
+"""One decision as a JSON document: everything that was known, decided and used.
+
+The records come from ``palyra.lifecycle``; reports stand beside it and read the shapes only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from palyra.budgets.terms import Metric, amount_fields
+from palyra.core.instant import END_OF_TIME, isoformat
+
+if TYPE_CHECKING:
+    from palyra.lifecycle.decision import (
+        Counterfactual,
+        Decision,
+        EstimateRecord,
+        EvaluationRecord,
+        Settlement,
+        StoredDecision,
+    )
+
+
+def money(name: str, nano: int | None) -> dict[str, object]:
+    """``<name>_nano_usd`` (integer) and ``<name>_usd`` (decimal string); both None if not known (L6)."""
+    return amount_fields(Metric.COST_USD, name, nano)
+
+
+def window_end(instant: int) -> str | None:
+    """RFC 3339, or None for a window that never ends."""
+    return None if instant >= END_OF_TIME else isoformat(instant)
+
+
+def decision_document(stored: "StoredDecision") -> dict[str, object]:
+    """The whole decision: labels, route, estimate, evaluations, clamp, price, settlement, counterfactual."""
+    decision, settlement = stored.decision, stored.settlement
+    return {
+        **_head(stored),
+        "key_id": decision.labels.key_id,
+        "parent_session": decision.labels.parent_session,
+        "task_class": decision.labels.task_class,
+        "tags": dict(decision.labels.tags),
+        "recommended_model": decision.recommended_model,
+        "route": decision.route,
+        "route_reason": decision.route_reason,
+        "mode_origin": decision.mode_origin,
+        "idempotency_key": decision.idempotency_key,
+        "estimate": _estimate(decision.estimate),
+        "price": asdict(decision.price) if decision.price else None,
+        "evaluations": [_evaluation(each) for each in decision.evaluations],
+        "clamp": asdict(decision.clamp) if decision.clamp else None,
+        "counterfactual": _counterfactual(decision.counterfactual, settlement),
+        "settlement": _settlement(settlement) if settlement else None,
+    }
+
+
+def decision_row(stored: "StoredDecision") -> dict[str, object]:
+    """The decision in a list: who, which model, what came out, what it cost."""
+    settlement = stored.settlement
+    usage = settlement.usage if settlement else None
+    return {
+        **_head(stored),
+        "input_tokens": usage.input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        **money("cost", settlement.cost if settlement else None),
+        "total_ms": settlement.total_ms if settlement else None,
+        "clamped": stored.decision.clamp is not None,
+        "would": list(stored.decision.counterfactual.would) if stored.decision.counterfactual else [],
+    }
+
+
+def decision_page(found: Sequence["StoredDecision"], limit: int) -> dict[str, object]:
+    """One page, newest first; ``next_cursor`` is None on the last. One more than ``limit`` may be given."""
+    shown = found[:limit]
+    more = len(found) > limit
+    return {
+        "items": [decision_row(each) for each in shown],
+        "next_cursor": shown[-1].decision.request_id if more else None,
+    }
+
+
+def _head(stored: "StoredDecision") -> dict[str, object]:
+    decision: Decision = stored.decision
+    return {
+        "request_id": decision.request_id,
+        "at": isoformat(decision.at),
+        "state": stored.state.value,
+        "outcome": decision.outcome,
+        "status": decision.status,
+        "error_code": decision.error_code,
+        "message": decision.message,
+        "mode": decision.mode,
+        "endpoint": decision.endpoint,
+        "stream": decision.stream,
+        "principal": decision.labels.principal,
+        "agent": decision.labels.agent,
+        "session": decision.labels.session,
+        "requested_model": decision.requested_model,
+        "model": decision.model,
+        "provider": decision.provider,
+    }
+
+
+def _estimate(estimate: "EstimateRecord | None") -> dict[str, object] | None:
+    if estimate is None:
+        return None
+    fields = asdict(estimate)
+    expected, bound = fields.pop("cost_expected"), fields.pop("cost_bound")
+    return {**fields, **money("cost_expected", expected), **money("cost_bound", bound)}
+
+
+def _evaluation(record: "EvaluationRecord") -> dict[str, object]:
+    metric = Metric(record.metric)
+    document: dict[str, object] = {
+        "policy_id": record.policy_id,
+        "policy_version": record.policy_version,
+        "scope": record.scope,
+        "metric": record.metric,
+        "interval": record.interval,
+        "entity": record.entity,
+        "window_start": isoformat(record.window_start),
+        "window_end": window_end(record.window_end),
+        "status": record.status,
+        "mode": record.mode,
+        "would": record.would,
+        "message": record.message,
+    }
+    for name in ("consumed", "amount", "projected", "soft_limit", "hard_limit", "remaining"):
+        document |= amount_fields(metric, name, getattr(record, name))
+    return document
+
+
+def _counterfactual(
+    record: "Counterfactual | None", settlement: "Settlement | None"
+) -> dict[str, object] | None:
+    if record is None:
+        return None
+    return {
+        "would": list(record.would),
+        "outcome": record.outcome,
+        "clamped_output_tokens": record.clamped_output_tokens,
+        **money("cost_bound", record.cost_bound),
+        **money("cost", settlement.counterfactual_cost if settlement else None),
+    }
+
+
+def _settlement(settlement: "Settlement") -> dict[str, object]:
+    return {
+        "at": isoformat(settlement.at),
+        "state": settlement.state.value,
+        "source": settlement.source,
+        "reason": settlement.reason,
+        "usage": asdict(settlement.usage) if settlement.usage else None,
+        **money("cost", settlement.cost),
+        **money("held", settlement.held),
+        "overrun": settlement.overrun,
+        "late": settlement.late,
+        "service_tier": settlement.service_tier,
+        "upstream_status": settlement.upstream_status,
+        "upstream_model": settlement.upstream_model,
+        "client_gone": settlement.client_gone,
+        "first_byte_ms": settlement.first_byte_ms,
+        "total_ms": settlement.total_ms,
+        "lines": [asdict(line) for line in settlement.lines],
+    }

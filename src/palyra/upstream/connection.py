@@ -1,0 +1,326 @@
+"""One connection to a provider and the call on it: callbacks only, no task, one lazy timer."""
+
+import asyncio
+from typing import Protocol
+
+from palyra.lifecycle.wire import FailureKind, UpstreamFailure, UpstreamSink
+from palyra.upstream.deadlines import Deadlines
+from palyra.upstream.response import ProtocolError, ResponseParser
+
+_JOIN_BYTES_MAX = 64 * 1024
+"""Up to this size one write of a joined copy is cheaper than two writes."""
+
+
+class Call:
+    """One request from ``send`` to its end. Whoever holds it may pause, resume or abort it."""
+
+    __slots__ = (
+        "_owner",
+        "body",
+        "connection",
+        "head",
+        "opening",
+        "paused",
+        "retried",
+        "sent",
+        "sink",
+        "started_at",
+    )
+
+    def __init__(
+        self, owner: "CallOwner", sink: UpstreamSink, head: bytes, body: bytes, started_at: float
+    ) -> None:
+        self._owner = owner
+        self.sink: UpstreamSink | None = sink
+        self.head = head
+        self.body = body
+        self.started_at = started_at
+        self.connection: Connection | None = None
+        self.opening: asyncio.Task[None] | None = None
+        self.paused = False
+        self.retried = False
+        self.sent = False
+
+    def pause(self) -> None:
+        """Stop reading from the provider until ``resume``."""
+        if self.sink is not None and not self.paused:
+            self.paused = True
+            if self.connection is not None:
+                self.connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self.sink is not None and self.paused:
+            self.paused = False
+            if self.connection is not None:
+                self.connection.resume()
+
+    def abort(self) -> None:
+        """Give up: the connection is closed and the sink hears nothing more."""
+        if self.sink is not None:
+            self.sink = None
+            self._owner.aborted(self)
+
+    def fail(self, kind: FailureKind, message: str) -> None:
+        """Tell the sink, once."""
+        sink, self.sink = self.sink, None
+        if sink is not None:
+            sink.failed(UpstreamFailure(kind, message, self.sent))
+
+
+class CallOwner(Protocol):
+    """Who gives calls their connections."""
+
+    def aborted(self, call: Call) -> None:
+        """Stop whatever happens for this call."""
+        ...
+
+
+class ConnectionOwner(Protocol):
+    """Who keeps connections for reuse."""
+
+    def released(self, connection: "Connection") -> None:
+        """The connection is ready for another call."""
+        ...
+
+    def lost(self, connection: "Connection") -> None:
+        """The connection is gone."""
+        ...
+
+    def again(self, call: Call) -> None:
+        """The reused connection was stale; send the call on a fresh one."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """An open HTTP/1.1 connection, with at most one call on it."""
+
+    __slots__ = (
+        "_body_seen",
+        "_deadlines",
+        "_last_at",
+        "_loop",
+        "_owner",
+        "_parser",
+        "_timer",
+        "_timer_at",
+        "_touched",
+        "_transport",
+        "_uses",
+        "call",
+    )
+
+    def __init__(self, owner: ConnectionOwner, deadlines: Deadlines, loop: asyncio.AbstractEventLoop) -> None:
+        self._owner = owner
+        self._deadlines = deadlines
+        self._loop = loop
+        self._parser = ResponseParser()
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._last_at = 0.0
+        self._touched = False
+        self._body_seen = False
+        self._uses = 0
+        self.call: Call | None = None
+
+    # --- driven by the pool ---
+
+    def usable(self) -> bool:
+        """Whether a request may be written."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def start(self, call: Call) -> None:
+        """Write the request of ``call``. Only for a usable connection without a call."""
+        transport = self._transport
+        if transport is None:
+            call.fail(FailureKind.cut, "the connection closed as it opened")
+            return
+        self.call = call
+        call.connection = self
+        call.sent = True
+        self._parser.reset()
+        self._touched = False
+        self._body_seen = False
+        self._uses += 1
+        if len(call.body) <= _JOIN_BYTES_MAX:
+            transport.write(call.head + call.body)
+        else:
+            transport.write(call.head)
+            transport.write(call.body)
+        self._last_at = self._loop.time()
+        if call.paused:
+            transport.pause_reading()
+        self._arm(self._due(call)[0])
+
+    def stay_idle(self) -> None:
+        """Begin the wait for the next call; the connection closes when it takes too long."""
+        self._last_at = self._loop.time()
+        self._arm(self._last_at + self._deadlines.keep_alive)
+
+    def drop(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Stop reading."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again; the idle deadline starts anew."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._last_at = self._loop.time()
+            self._transport.resume_reading()
+            if self.call is not None:
+                self._arm(self._due(self.call)[0])
+
+    def detach(self) -> None:
+        """Forget the call and close."""
+        self.call = None
+        self.drop()
+
+    # --- driven by the transport ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Parse and hand on to the sink."""
+        call = self.call
+        if call is None:
+            self.drop()
+            return
+        parser = self._parser
+        self._touched = True
+        error: ProtocolError | None = None
+        head_seen = parser.status
+        try:
+            parser.feed(data)
+        except ProtocolError as caught:
+            error = caught
+        if parser.status:
+            self._deliver(call, parser, first=not head_seen)
+        if self.call is not call:
+            return
+        if parser.complete:
+            self._complete(call, reusable=error is None)
+        elif error is not None:
+            kind = FailureKind.too_large if error.too_large else FailureKind.protocol
+            self._fail(call, kind, f"not a valid HTTP response: {error.message}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Resolve the call: a cut, the end of an unframed body, or a retry of a stale connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        call, self.call = self.call, None
+        self._transport = None
+        self._parser.close()
+        try:
+            if call is not None and call.sink is not None:
+                self._resolve_lost(call, exc)
+        finally:
+            self._owner.lost(self)
+
+    # --- inside ---
+
+    def _deliver(self, call: Call, parser: ResponseParser, *, first: bool) -> None:
+        sink = call.sink
+        if first and sink is not None:
+            sink.head(parser.status, parser.headers)
+            sink = call.sink
+        parts = parser.parts
+        if parts:
+            chunk = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            self._last_at = self._loop.time()
+            if not self._body_seen:
+                self._body_seen = True
+                self._arm(self._due(call)[0])
+            if sink is not None:
+                sink.data(chunk)
+
+    def _resolve_lost(self, call: Call, exc: Exception | None) -> None:
+        call.connection = None
+        if exc is None and self._parser.ends_with_connection():
+            sink, call.sink = call.sink, None
+            if sink is not None:
+                sink.end()
+        elif not self._touched and self._uses > 1 and not call.retried:
+            call.retried = True
+            self._owner.again(call)
+        else:
+            stage = "inside the answer" if self._touched else "before it answered"
+            call.fail(FailureKind.cut, f"the provider closed the connection {stage}")
+
+    def _complete(self, call: Call, *, reusable: bool) -> None:
+        """Free the connection first: the sink may start its next call from inside ``end``."""
+        self.call = None
+        call.connection = None
+        sink, call.sink = call.sink, None
+        transport = self._transport
+        if (
+            reusable
+            and self._parser.keep_alive
+            and transport is not None
+            and not transport.is_closing()
+            and not transport.get_write_buffer_size()
+        ):
+            if call.paused:
+                transport.resume_reading()
+            self._owner.released(self)
+        else:
+            self.drop()
+        if sink is not None:
+            sink.end()
+
+    def _fail(self, call: Call, kind: FailureKind, message: str) -> None:
+        self.call = None
+        call.connection = None
+        self.drop()
+        call.fail(kind, message)
+
+    def _due(self, call: Call) -> tuple[float, FailureKind, str]:
+        """Return when the call is too late as things stand, and how that is called."""
+        deadlines = self._deadlines
+        total = call.started_at + deadlines.total
+        if not call.paused:
+            if self._body_seen:
+                idle = self._last_at + deadlines.idle
+                if idle < total:
+                    return idle, FailureKind.idle_timeout, f"no byte for {deadlines.idle:g} s"
+            else:
+                first = self._last_at + deadlines.first_byte
+                if first < total:
+                    message = f"no byte of an answer within {deadlines.first_byte:g} s"
+                    return first, FailureKind.first_byte_timeout, message
+        return total, FailureKind.total_timeout, f"no whole answer within {deadlines.total:g} s"
+
+    def _arm(self, due: float) -> None:
+        """Make sure the timer fires by ``due``; a timer that fires too early only looks again."""
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        call = self.call
+        if call is None:
+            due = self._last_at + self._deadlines.keep_alive
+            if now >= due:
+                self.drop()
+                return
+        else:
+            due, kind, message = self._due(call)
+            if now >= due:
+                self._fail(call, kind, f"the provider sent {message}")
+                return
+        self._arm(due)

@@ -1,0 +1,87 @@
+"""The right ``UsageMeter`` for an answer."""
+
+from collections.abc import Callable
+
+from palyra.core import limits
+from palyra.lifecycle.wire import Endpoint, Reported, UsageMeter
+from palyra.pricing.usage import Usage
+from palyra.upstream import anthropic, openai
+from palyra.upstream.sse import SseMeter
+
+
+def make_meter(endpoint: Endpoint, stream: bool, hide_usage: bool) -> UsageMeter:
+    """Return a fresh meter for one answer.
+
+    ``stream`` says that the answer is a stream of events; ``hide_usage`` that we, not the client, asked for
+    the usage chunk of a chat or text completion stream (no effect elsewhere).
+    """
+    if stream:
+        match endpoint:
+            case Endpoint.chat_completions | Endpoint.completions:
+                return SseMeter(openai.ChatStream(), hide=hide_usage)
+            case Endpoint.messages:
+                return SseMeter(anthropic.MessageStream(), hide=False)
+            case Endpoint.responses:
+                return SseMeter(openai.ResponseStream(), hide=False)
+            case Endpoint.embeddings | Endpoint.count_tokens:
+                pass
+    return BodyMeter(_body_reader(endpoint))
+
+
+def _body_reader(endpoint: Endpoint) -> Callable[[bytes], Reported | None]:
+    match endpoint:
+        case Endpoint.messages:
+            return anthropic.read_body
+        case Endpoint.embeddings:
+            return openai.read_embeddings
+        case Endpoint.count_tokens:
+            return _read_nothing
+        case Endpoint.chat_completions | Endpoint.completions | Endpoint.responses:
+            return openai.read_body
+
+
+def _read_nothing(body: bytes) -> Reported:
+    """Counting tokens is free: its usage is known, and nothing."""
+    del body
+    return Reported(Usage(input_tokens=0, output_tokens=0))
+
+
+class BodyMeter:
+    """A ``UsageMeter`` for a whole body: keeps references to the chunks, parses once, at the end."""
+
+    __slots__ = ("_bytes", "_chunks", "_read", "_reported")
+
+    def __init__(self, read: Callable[[bytes], Reported | None]) -> None:
+        self._read = read
+        self._chunks: list[bytes] = []
+        self._bytes = 0
+        self._reported: Reported | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Note the chunk and return it; past RESPONSE_COLLECT_BYTES_MAX the body is not read any more."""
+        self._bytes += len(chunk)
+        if self._bytes <= limits.RESPONSE_COLLECT_BYTES_MAX:
+            self._chunks.append(chunk)
+        else:
+            self._chunks.clear()
+        return chunk
+
+    def finish(self) -> bytes:
+        """Parse what came. Nothing is ever held back."""
+        if self._chunks:
+            body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+            self._reported = self._read(body)
+            self._chunks = []
+        return b""
+
+    def reported(self) -> Reported | None:
+        """Return the provider's usage."""
+        return self._reported
+
+    def seen_output_bytes(self) -> int:
+        """Return the length of the body."""
+        return self._bytes
+
+    def seen_events(self) -> int:
+        """Return 0: a body has no events."""
+        return 0
