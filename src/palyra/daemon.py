@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ class TimeSortedIds:
 
 def serve(settings: Settings, announce: Callable[[Announcement], None]) -> None:
     """Run the daemon until SIGTERM or SIGINT. Raises PalyraError or FieldError if it cannot start."""
+    _log_to_stderr()
     try:
         import uvloop
     except ImportError:  # Windows has none
@@ -326,6 +328,20 @@ class _Server(uvicorn.Server):
         """Start, then tell."""
         await super().startup(sockets)
         self._listening()
+
+
+def _log_to_stderr() -> None:
+    """One event a line, readable on a terminal and JSON elsewhere; stdout is for what commands print."""
+    terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 async def _every(seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

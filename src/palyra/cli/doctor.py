@@ -31,6 +31,14 @@ _STYLES = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
 _REFUSED = (401, 403)
 
 
+class Prober:
+    """Asks providers. Tests put one of their own into the command's context."""
+
+    def ask(self, provider: ProviderSettings) -> Finding:
+        """Whether the provider can be reached and accepts the credential."""
+        return probe_provider(provider)
+
+
 def doctor(
     context: typer.Context,
     config: ConfigOption = None,
@@ -103,10 +111,7 @@ def check_database(path: Path) -> Finding:
 
 
 def _probe(context: typer.Context, offline: bool) -> Probe | None:
-    """None to stay offline. Tests put a probe of their own into the command's context."""
-    if offline:
-        return None
-    return context.obj if callable(context.obj) else probe_provider
+    return None if offline else (context.find_object(Prober) or Prober()).ask
 
 
 async def _count_models(provider: ProviderSettings) -> int:

@@ -105,23 +105,24 @@ def _providers(settings: Settings, probe: Probe | None) -> Iterator[Finding]:
         except FieldError as error:
             yield Finding(check, Status.FAIL, f"{error.field} {error.message}", "change base_url")
             continue
-        lacking = _credential(provider, check)
-        if lacking is not None:
-            yield lacking
-        if probe is not None and (lacking is None or lacking.status is not Status.FAIL):
+        unset = provider.credential is None and provider.credential_ref is not None
+        yield from _credential(provider, check, settings)
+        if probe is not None and not unset:
             yield probe(provider)
 
 
-def _credential(provider: ProviderSettings, check: str) -> Finding | None:
+def _credential(provider: ProviderSettings, check: str, settings: Settings) -> Iterator[Finding]:
     if provider.credential is not None:
-        return None
+        return
     if provider.credential_ref is not None:
+        # One provider of several without its key is a choice; none with one is a daemon that serves nothing.
+        usable = any(each.credential is not None or each.credential_ref is None for each in settings.providers)
         step = f"set the variable {provider.credential_ref.removeprefix('env:')} where the daemon starts"
-        return Finding(check, Status.FAIL, f"no credential: {provider.credential_ref} is not set", step)
-    if provider.kind is Kind.OPENAI_COMPATIBLE:
-        return None
-    step = f'write credential = "env:{provider.kind.value.upper()}_API_KEY"'
-    return Finding(check, Status.WARN, "no credential is configured", step)
+        message = f"no credential: {provider.credential_ref} is not set"
+        yield Finding(check, Status.WARN if usable else Status.FAIL, message, step)
+    elif provider.kind is not Kind.OPENAI_COMPATIBLE:
+        step = f'write credential = "env:{provider.kind.value.upper()}_API_KEY"'
+        yield Finding(check, Status.WARN, "no credential is configured", step)
 
 
 def _models(patient: Patient) -> Iterator[Finding]:

@@ -30,7 +30,7 @@ database = "sqlite:///palyra.db"          # relative to where the daemon is star
 [governance]
 mode = "enforced"                         # suggest: only tell | dry_run: tell what would happen | enforced
 timezone = "UTC"                          # where days and months begin, for example "Europe/Prague"
-unknown_price = "deny"                    # a model without a price under a money budget: deny | ceiling | allow
+unknown_price = "deny"                    # no price, but a money budget: deny | ceiling | allow
 # default_model = "gpt-4o-mini"           # what the model name "auto" stands for
 
 # Credentials are only pointed to: env:NAME or file:/path.
@@ -67,7 +67,7 @@ credential = "env:ANTHROPIC_API_KEY"
 # output_limit = 8_192                    # tokens of one answer
 # capabilities = ["tools", "json", "streaming"]
 # enabled = true
-# price = { input = "0.15", output = "0.60", cache_read = "0.075" }   # USD per million tokens, as strings: exact
+# price = { input = "0.15", output = "0.60", cache_read = "0.075" }   # USD per million tokens
 
 # Negotiated prices; they win over the built-in ones.
 # [[prices]]
@@ -81,7 +81,7 @@ credential = "env:ANTHROPIC_API_KEY"
 # Budgets: all that match a call must have room. This one gives every principal 10 USD a day.
 [[budgets]]
 id = "each-principal-daily"
-scope = "principal:*"                     # global | principal: agent: session: provider: model: ID or *, tag:KEY=VALUE
+scope = "principal:*"                     # or global, agent:ID, session:ID, provider:ID, model:ID, tag:K=V
 metric = "cost_usd"                       # cost_usd | total_tokens | input_tokens | output_tokens | requests
 interval = "day"                          # request | hour | day | week | month | total
 # timezone = "Europe/Prague"              # else that of [governance]
@@ -130,7 +130,8 @@ def init(
         {"path": str(target)},
         as_json=as_json,
         render=lambda console: console.print(
-            f"Wrote {target}.\nNext: set OPENAI_API_KEY or ANTHROPIC_API_KEY, then palyra doctor, then palyra serve.",
+            f"Wrote {target}.\nNext: set OPENAI_API_KEY or ANTHROPIC_API_KEY (or both), "
+            "then: palyra doctor, palyra serve.",
             markup=False,
             soft_wrap=True,
         ),

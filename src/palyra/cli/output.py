@@ -1,4 +1,4 @@
-"""How every command speaks: results on stdout, errors on stderr, ``--json`` for both, one table of exit codes."""
+"""How every command speaks: results on stdout, errors on stderr, ``--json`` for both, one set of exits."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import httpx2
@@ -40,6 +41,19 @@ class ExitCode(IntEnum):
     DENIED = 6
     PRECONDITION = 7
     NOT_FOUND = 8
+
+
+_BY_STATUS: Mapping[int, ExitCode] = MappingProxyType(
+    {
+        **dict.fromkeys((400, 413, 415, 421, 422), ExitCode.USAGE),
+        **dict.fromkeys((401, 403), ExitCode.AUTH),
+        402: ExitCode.DENIED,
+        404: ExitCode.NOT_FOUND,
+        **dict.fromkeys((405, 501), ExitCode.UNSUPPORTED),
+        **dict.fromkeys((409, 412, 428), ExitCode.PRECONDITION),
+        **dict.fromkeys((408, 429, 502, 503, 504), ExitCode.CONNECTIVITY),
+    }
+)
 
 
 class CommandError(Exception):
@@ -110,17 +124,9 @@ def failure_of(error: Exception) -> Failure | None:
             problem: dict[str, object] = {"field": error.field, "message": error.message}
             return Failure(ExitCode.USAGE, "invalid_field", str(error), None, (problem,))
         case PalyraError():
-            return Failure(exit_code_of(error), error.code, error.message, _text(error.detail.get("hint")))
-        case typer.TyperException():
-            return Failure(error.exit_code, "usage", error.format_message(), _help_hint(error))
-        case typer.Abort():
-            return Failure(ExitCode.INTERNAL, "aborted", "aborted")
-        case httpx2.TransportError():
-            return Failure(ExitCode.CONNECTIVITY, "connectivity", str(error) or type(error).__name__)
-        case OSError() | sqlite3.OperationalError():
-            return Failure(ExitCode.PRECONDITION, "precondition", str(error))
+            return Failure(exit_code_of(error), error.code, error.message)
         case _:
-            return None
+            return _failure_from_outside(error)
 
 
 def exit_code_of(error: PalyraError) -> ExitCode:
@@ -132,23 +138,7 @@ def exit_code_of(error: PalyraError) -> ExitCode:
 
 def exit_code_of_status(status: int) -> ExitCode:
     """The exit code of an HTTP status of 400 and above."""
-    match status:
-        case 400 | 413 | 415 | 421 | 422:
-            return ExitCode.USAGE
-        case 401 | 403:
-            return ExitCode.AUTH
-        case 402:
-            return ExitCode.DENIED
-        case 404:
-            return ExitCode.NOT_FOUND
-        case 405 | 501:
-            return ExitCode.UNSUPPORTED
-        case 409 | 412 | 428:
-            return ExitCode.PRECONDITION
-        case 408 | 429 | 502 | 503 | 504:
-            return ExitCode.CONNECTIVITY
-        case _:
-            return ExitCode.INTERNAL
+    return _BY_STATUS.get(status, ExitCode.INTERNAL)
 
 
 def show_failure(failure: Failure, *, as_json: bool) -> None:
@@ -191,11 +181,20 @@ def table(*columns: str, title: str | None = None) -> Table:
 
 
 def _help_hint(error: typer.TyperException) -> str | None:
-    context: object = getattr(error, "ctx", None)
-    if not isinstance(context, typer.Context) or not error.format_message():
-        return None
-    return f"see '{context.command_path} --help'"
+    command: object = getattr(getattr(error, "ctx", None), "command_path", None)
+    return f"see '{command} --help'" if command and error.format_message() else None
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _failure_from_outside(error: Exception) -> Failure | None:
+    """Errors of the libraries and the system that are no bug of Palyra."""
+    match error:
+        case typer.TyperException():
+            return Failure(error.exit_code, "usage", error.format_message(), _help_hint(error))
+        case typer.Abort():
+            return Failure(ExitCode.INTERNAL, "aborted", "aborted")
+        case httpx2.TransportError():
+            return Failure(ExitCode.CONNECTIVITY, "connectivity", str(error) or type(error).__name__)
+        case OSError() | sqlite3.OperationalError():
+            return Failure(ExitCode.PRECONDITION, "precondition", str(error))
+        case _:
+            return None

@@ -28,7 +28,7 @@ _UNITS = ("input", "output", "cache_read", "cache_write_5m")
 
 @app.command(
     "list",
-    epilog="Examples: palyra prices list --provider openai --model 'gpt-4o*' | palyra prices list --all --json",
+    epilog="Examples: palyra prices list --model 'gpt-4o*' | palyra prices list --all --json",
 )
 def list_prices(
     config: ConfigOption = None,

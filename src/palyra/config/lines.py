@@ -1,4 +1,4 @@
-"""On which line of a TOML text a field stands: for messages only, so an odd layout costs no more than a hint."""
+"""On which line of a TOML text a field stands: for messages only: an odd layout costs a hint."""
 
 import re
 

@@ -63,7 +63,7 @@ def load_settings(
 
 
 def find_file(env: Mapping[str, str], cwd: Path) -> Path | None:
-    """``$PALYRA_CONFIG``, ``./palyra.toml``, or palyra.toml in the user's config folder; None if none is there."""
+    """``$PALYRA_CONFIG``, ``./palyra.toml``, or the user's config folder; None if none is there."""
     named = env.get("PALYRA_CONFIG")
     if named:
         return cwd / named

@@ -17,7 +17,7 @@ DEFAULT_PORT = 8484
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where the daemon listens and keeps its data. ``port`` 0 picks a free one; ``database`` is an SQLite file.
+    """Where the daemon listens and keeps data. ``port`` 0 picks a free one; ``database`` is a SQLite file.
 
     ``allowed_hosts`` are further names that requests may carry in ``Host``, without port.
     """

@@ -96,6 +96,11 @@ class Exchange:
         self._engine.in_flight += 1
         self._upstream = self._engine.upstream.send(request, self)
 
+    @property
+    def acknowledged(self) -> Settlement | None:
+        """The settlement once it is on disk (D2); before, nobody may be told of it."""
+        return self.settlement if self._durable else None
+
     # The provider's side.
 
     def head(self, status: int, headers: list[Header]) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from palyra.core.errors import Overloaded
+from palyra.core.errors import Overloaded, PalyraError
 from palyra.identity.keys import Subject
 from palyra.lifecycle.authenticate import authenticate
 from palyra.lifecycle.call import Call
@@ -27,7 +27,7 @@ class Answered:
 
     def headers(self) -> list[Header]:
         """The provider's headers and Palyra's; the real cost is among them unless it is a stream."""
-        return answer_headers(self.plan, self.exchange.headers, self.exchange.settlement)
+        return answer_headers(self.plan, self.exchange.headers, self.exchange.acknowledged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,12 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
     exchange = dispatch(call, plan, engine, keep=claim is not None)
     try:
         await exchange.answered()
-    except BaseException:
-        exchange.abandon()
+    except PalyraError as error:
+        error.headers = decision_headers(plan)
         raise
+    finally:
+        if not (exchange.streams or exchange.acknowledged):
+            exchange.abandon()
     return Answered(plan, exchange)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from palyra.budgets.evaluate import Evaluation, Outcome, Status, tightest
+from palyra.budgets.evaluate import Amounts, Evaluation, Outcome, Status, tightest
 from palyra.budgets.terms import Then, format_amount
 from palyra.core.errors import ApprovalRequired, BudgetExceeded, PalyraError, PriceUnknown
 from palyra.core.instant import isoformat
@@ -35,7 +35,7 @@ def decision_headers(plan: Plan, settlement: Settlement | None = None) -> list[H
         headers.append((b"x-palyra-cost-usd", format_usd(settlement.cost).encode()))
     evaluations = plan.judgement.evaluations
     if evaluations:
-        headers += _budget_headers(evaluations)
+        headers += _budget_headers(evaluations, settlement)
     if decision.clamp is not None and plan.judgement.admitted:
         headers.append((b"x-palyra-clamped-max-tokens", b"%d" % decision.clamp.granted))
     elif plan.output_cap is not None and plan.judgement.admitted:
@@ -67,12 +67,11 @@ def refusal(plan: Plan, cheaper_models: Sequence[str]) -> PalyraError:
     return BudgetExceeded(message, detail=detail)
 
 
-def _budget_headers(evaluations: Sequence[Evaluation]) -> list[Header]:
+def _budget_headers(evaluations: Sequence[Evaluation], settlement: Settlement | None) -> list[Header]:
     headers: list[Header] = []
     least = tightest(evaluations)
     if least is not None and least.hard_limit is not None:
-        after = least.consumed + (least.amount or 0)
-        left = least.hard_limit - (after if least.outcome is Outcome.ADMIT else least.consumed)
+        left = least.hard_limit - least.consumed - _taken(least, settlement)
         remaining = f"{least.policy_id}={format_amount(least.metric, max(0, left))}"
         headers.append((b"x-palyra-budget-remaining", _text(remaining)))
     warnings = [
@@ -83,6 +82,17 @@ def _budget_headers(evaluations: Sequence[Evaluation]) -> list[Header]:
     if warnings:
         headers.append((b"x-palyra-budget-warning", _text(", ".join(warnings))))
     return headers
+
+
+def _taken(evaluation: Evaluation, settlement: Settlement | None) -> int:
+    """What this call takes from the account: its real usage once known, else what it holds."""
+    if evaluation.outcome is not Outcome.ADMIT:
+        return 0
+    if settlement is None or settlement.usage is None:
+        return evaluation.amount or 0
+    usage = settlement.usage
+    used = Amounts(settlement.cost, usage.input_tokens, usage.output_tokens)
+    return used.amount_of(evaluation.metric) or 0
 
 
 def _detail(decision: Decision, deciding: Evaluation, cheaper_models: Sequence[str]) -> dict[str, object]:

@@ -1,1 +1,1 @@
-"""Which models there are and who serves them: from the config, from discovery and from the price book. Pure."""
+"""Which models there are and who serves them: from config, discovery and price book. Pure."""

@@ -1,7 +1,7 @@
 """One connection to a provider and the call on it: callbacks only, no task, one lazy timer."""
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 from palyra.lifecycle.wire import FailureKind, UpstreamFailure, UpstreamSink
 from palyra.upstream.deadlines import Deadlines
@@ -185,8 +185,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        # Not checked with isinstance: uvloop's transports are no subclass of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse and hand on to the sink."""

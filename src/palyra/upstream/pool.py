@@ -196,8 +196,9 @@ class Pool:
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", None) or error.reason or "handshake failed"
             call.fail(FailureKind.tls, f"TLS with {self._url.authority}: {reason}")
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        except (OSError, ValueError) as error:
+            # ValueError: a host name that the resolver's encoding does not accept.
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             call.fail(FailureKind.refused, f"no connection to {self._url.authority}: {reason}")
         else:
             call.opening = None
