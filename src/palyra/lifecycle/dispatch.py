@@ -85,7 +85,8 @@ class Exchange:
         self._drain_deadline: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._first_byte_ms: int | None = None
-        self._durable = False
+        self._on_disk = False
+        self._waited_enough = False
         self.status: int | None = None
         self.headers: list[Header] = []
         self.streams = False
@@ -99,7 +100,7 @@ class Exchange:
     @property
     def acknowledged(self) -> Settlement | None:
         """The settlement once it is on disk (D2); before, nobody may be told of it."""
-        return self.settlement if self._durable else None
+        return self.settlement if self._on_disk else None
 
     # The provider's side.
 
@@ -150,10 +151,10 @@ class Exchange:
         Raises UpstreamFailed or UpstreamTimedOut if the provider gave no whole answer.
         """
         impatient: asyncio.TimerHandle | None = None
-        while not (self.streams or self._durable):
+        while not (self.streams or self._waited_enough):
             await self._wait()
             if self._ended and impatient is None:
-                impatient = self._loop.call_later(SETTLE_WAIT_S, self._settled, None)
+                impatient = self._loop.call_later(SETTLE_WAIT_S, self._stop_waiting)
         if impatient is not None:
             impatient.cancel()
         if not self.streams and self._failure is not None:
@@ -250,10 +251,14 @@ class Exchange:
         else:
             ledger.settle(event, decision, self.settlement, self._settled)
 
-    def _settled(self, _error: Exception | None) -> None:
-        # Also called on an error (the disk failed for good) and when the disk has been full for too long:
-        # the answer goes out, and the hold stays on disk until the settle or a restart resolves it.
-        self._durable = True
+    def _settled(self, error: Exception | None) -> None:
+        self._on_disk = error is None
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        # Also when the disk has been full for too long or has failed: the answer goes out without its cost,
+        # and the hold stays on disk until the settle or a restart resolves it.
+        self._waited_enough = True
         self._wake()
 
     async def _wait(self) -> None:

@@ -60,7 +60,7 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
         error.headers = decision_headers(plan)
         raise
     finally:
-        if not (exchange.streams or exchange.acknowledged):
+        if not exchange.streams:
             exchange.abandon()
     return Answered(plan, exchange)
 
