@@ -116,7 +116,9 @@ def _credential(provider: ProviderSettings, check: str, settings: Settings) -> I
         return
     if provider.credential_ref is not None:
         # One provider of several without its key is a choice; none with one is a daemon that serves nothing.
-        usable = any(each.credential is not None or each.credential_ref is None for each in settings.providers)
+        usable = any(
+            each.credential is not None or each.credential_ref is None for each in settings.providers
+        )
         step = f"set the variable {provider.credential_ref.removeprefix('env:')} where the daemon starts"
         message = f"no credential: {provider.credential_ref} is not set"
         yield Finding(check, Status.WARN if usable else Status.FAIL, message, step)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from palyra.budgets.evaluate import Amounts, Evaluation, Outcome, Status, tightest
-from palyra.budgets.terms import Then, format_amount
+from palyra.budgets.terms import Metric, Then, amount_fields, format_amount
 from palyra.core.errors import ApprovalRequired, BudgetExceeded, PalyraError, PriceUnknown
 from palyra.core.instant import isoformat
 from palyra.core.money import format_usd
@@ -96,22 +96,25 @@ def _taken(evaluation: Evaluation, settlement: Settlement | None) -> int:
 
 
 def _detail(decision: Decision, deciding: Evaluation, cheaper_models: Sequence[str]) -> dict[str, object]:
-    """``error.palyra``: amounts as people read them, in the unit of the metric."""
+    """``error.palyra``: counts as integers; money as a decimal string of USD, with nano-USD beside it."""
     metric = deciding.metric
-
-    def shown(amount: int | None) -> str | None:
-        return None if amount is None else format_amount(metric, amount)
-
+    amounts: dict[str, object] = {}
+    for name, amount in (
+        ("limit", deciding.hard_limit),
+        ("consumed", deciding.consumed),
+        ("projected", deciding.projected),
+        ("remaining", deciding.remaining),
+    ):
+        money = metric is Metric.COST_USD and amount is not None
+        amounts[name] = format_usd(amount) if money else amount
+        amounts |= amount_fields(metric, name, amount)
     return {
         "request_id": decision.request_id,
         "policy_id": deciding.policy_id,
         "scope": deciding.scope,
         "metric": metric.value,
         "interval": deciding.interval.value,
-        "limit": shown(deciding.hard_limit),
-        "consumed": shown(deciding.consumed),
-        "projected": shown(deciding.projected),
-        "remaining": shown(deciding.remaining),
+        **amounts,
         "window_end": isoformat(deciding.window.end),
         "approval_id": None,
         "approval_url": None,

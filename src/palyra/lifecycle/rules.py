@@ -40,17 +40,17 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One consistent set of rules. ``keys``: SHA-256 in hex -> active key; revoked keys are absent."""
+    """One consistent set of rules. ``keys`` and ``subjects``: SHA-256 in hex -> active key, who presents it."""
 
     version: int
     index: PolicyIndex
     policies: Mapping[str, Policy]
     keys: Mapping[str, ApiKey]
+    subjects: Mapping[str, Subject]
 
     def subject(self, clear: str) -> Subject | None:
         """The subject that presents ``clear``, or None for a key that is unknown or revoked."""
-        key = self.keys.get(hash_key(clear))
-        return key.subject() if key else None
+        return self.subjects.get(hash_key(clear))
 
 
 class Rules:
@@ -260,8 +260,13 @@ class Rules:
     def _build(self, version: int) -> Snapshot:
         policies = self._policies | self._file_policies
         active = {key.sha256: key for key in self._keys.values() if self._holds(key)}
+        subjects = {sha256: key.subject() for sha256, key in active.items()}
         return Snapshot(
-            version, PolicyIndex(policies.values()), MappingProxyType(policies), MappingProxyType(active)
+            version,
+            PolicyIndex(policies.values()),
+            MappingProxyType(policies),
+            MappingProxyType(active),
+            MappingProxyType(subjects),
         )
 
     def _holds(self, key: ApiKey) -> bool:

@@ -1,0 +1,55 @@
+# A thin front for `uv run`. `make help` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+export PATH := $(CURDIR)/build/uv/bin:$(HOME)/.local/bin:$(PATH)
+
+RUN := uv run --frozen
+PYTEST := $(RUN) pytest --durations=10 --durations-min=1.0
+# Tests of one file stay in one process: they share its model server.
+PARALLEL := -n 2 --dist loadfile
+
+.PHONY: help setup demo check test unit system bench soak clean uv
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+uv:
+	@command -v uv >/dev/null || { \
+	  echo "uv is not here; installing it into build/uv"; \
+	  { python3 -m venv build/uv && build/uv/bin/python -m pip install -q --disable-pip-version-check uv; } \
+	  || python3 -m pip install -q --user uv \
+	  || { echo "Install uv yourself (https://docs.astral.sh/uv/), then run make again." >&2; exit 1; }; }
+
+setup: uv ## Install uv if it is missing, and everything the project needs, into .venv
+	uv sync --all-extras --frozen
+
+demo: setup ## Run the daemon in front of a small real model, with a scene to watch
+	$(RUN) palyra demo
+
+check: setup ## Format, lint, types, walls between modules, lock file
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) pyright
+	$(RUN) lint-imports
+	uv lock --check
+
+unit: setup ## The fast suites: units, properties, conformance
+	$(PYTEST) $(PARALLEL) -m "not soak" $(wildcard tests/unit tests/properties tests/conformance)
+
+system: setup ## The suites that start processes: faults, security, end to end, official clients, docs
+	$(PYTEST) $(PARALLEL) -m "not soak" $(wildcard tests/faults tests/security tests/e2e tests/clients tests/docs)
+
+test: ## Everything that must hold before a change is merged
+	$(MAKE) check
+	$(MAKE) unit
+	$(MAKE) system
+
+bench: setup ## Measure what the gateway adds to a call
+	$(RUN) python -m benchmarks
+
+soak: setup ## Long runs (not part of make test)
+	$(PYTEST) -m soak --timeout=0 tests
+
+clean: ## Remove what the targets made, and nothing else
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov dist build

@@ -1,0 +1,56 @@
+"""Fixtures that every suite may use: the stub provider, the real daemon, the real model."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.daemon import Api, Config, DaemonProcess, config
+from harness.model import ModelProcess
+from harness.stub import Stub
+
+DaemonFactory = Callable[..., DaemonProcess]
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """A scriptable provider on a free port."""
+    with Stub() as running:
+        yield running
+
+
+@pytest.fixture
+def daemon_factory(tmp_path: Path) -> Iterator[DaemonFactory]:
+    """``daemon_factory(settings, name="daemon", **environment)`` starts a daemon; all end with the test."""
+    started: list[DaemonProcess] = []
+
+    def start(settings: Config | str, name: str = "daemon", **environment: str) -> DaemonProcess:
+        daemon = DaemonProcess(tmp_path / name, settings, environment)
+        started.append(daemon)
+        return daemon.start()
+
+    yield start
+    for daemon in started:
+        daemon.close()
+
+
+@pytest.fixture
+def daemon(daemon_factory: DaemonFactory, stub: Stub) -> DaemonProcess:
+    """A daemon in front of the stub, without budgets."""
+    return daemon_factory(config(stub.url))
+
+
+@pytest.fixture
+def owner(daemon: DaemonProcess) -> Api:
+    """The control plane of ``daemon`` with the owner key."""
+    return daemon.api
+
+
+@pytest.fixture(scope="session")
+def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelProcess]:
+    """A real model with real usage, one per test process."""
+    server = ModelProcess(tmp_path_factory.mktemp("model"))
+    try:
+        yield server.start()
+    finally:
+        server.close()

@@ -1,0 +1,179 @@
+"""The ports ``Records``, ``Ledger`` and ``Clock`` in memory. ``fail`` makes the next write fail."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from palyra.budgets.policy import Policy
+from palyra.core.errors import LedgerUnavailable
+from palyra.core.instant import NANOSECONDS, Instant
+from palyra.identity.keys import ApiKey
+from palyra.ledger.account import AccountKey, Balance, Shortfall
+from palyra.ledger.book import Book
+from palyra.ledger.event import Expired, Released, Reserved, Settled
+from palyra.lifecycle.decision import CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.ports import (
+    AccountStatus,
+    AuditEntry,
+    DecisionFilter,
+    Done,
+    IdempotencyClaim,
+    IdempotencyEntry,
+    UsageTotals,
+)
+
+NOON = Instant(1_795_435_200 * NANOSECONDS)
+"""2026-11-23T12:00:00Z."""
+
+
+class FakeClock:
+    """Stands still until told."""
+
+    def __init__(self, now: Instant = NOON) -> None:
+        self.instant = now
+
+    def now(self) -> Instant:
+        return self.instant
+
+    def advance(self, seconds: int) -> None:
+        self.instant = Instant(self.instant + seconds * NANOSECONDS)
+
+
+class FakeRecords:
+    """Everything that is stored and is not money."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, StoredDecision] = {}
+        self.claims: dict[tuple[str, str], IdempotencyEntry] = {}
+        self.totals: list[tuple[Instant, UsageTotals]] = []
+        self.account_rows: list[AccountStatus] = []
+        self.versions: dict[str, list[Policy]] = {}
+        self.deleted: set[str] = set()
+        self.key_rows: dict[str, ApiKey] = {}
+        self.audit: list[AuditEntry] = []
+        self.ratios: dict[tuple[str, str], float] = {}
+        self.fail = False
+
+    def record_denial(self, decision: Decision) -> None:
+        self.stored[decision.request_id] = StoredDecision(decision, CallState.DENIED, None)
+
+    def idempotency(self, principal: str, key: str) -> IdempotencyEntry | None:
+        return self.claims.get((principal, key))
+
+    async def decision(self, request_id: str) -> StoredDecision | None:
+        return self.stored.get(request_id)
+
+    async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
+        found = [each for each in self.stored.values() if _wanted(each, wanted)]
+        found.sort(key=lambda each: each.decision.request_id, reverse=True)
+        return found[: wanted.limit]
+
+    async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
+        sums: dict[tuple[str, ...], UsageTotals] = {}
+        for at, row in self.totals:
+            if since <= at < until:
+                group = tuple(row.group[name] for name in group_by)
+                named = dict(zip(group_by, group, strict=True))
+                before = sums.get(group)
+                sums[group] = _add(before, row, named) if before else replace(row, group=named)
+        return list(sums.values())
+
+    async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
+        return [each for each in self.account_rows if each.key.policy_id == policy_id]
+
+    async def policies(self) -> Sequence[Policy]:
+        return [found[-1] for policy_id, found in self.versions.items() if policy_id not in self.deleted]
+
+    async def policy_version(self, policy_id: str) -> int:
+        return max((policy.version for policy in self.versions.get(policy_id, ())), default=0)
+
+    async def save_policy(self, policy: Policy, audit: AuditEntry) -> None:
+        self._write(audit)
+        self.versions.setdefault(policy.id, []).append(policy)
+        self.deleted.discard(policy.id)
+
+    async def delete_policy(self, policy_id: str, audit: AuditEntry) -> None:
+        self._write(audit)
+        self.deleted.add(policy_id)
+
+    async def keys(self) -> Sequence[ApiKey]:
+        return list(self.key_rows.values())
+
+    async def save_key(self, key: ApiKey, audit: AuditEntry) -> None:
+        self._write(audit)
+        self.key_rows[key.id] = key
+
+    def input_ratio(self, provider: str, model: str) -> float | None:
+        return self.ratios.get((provider, model))
+
+    def _write(self, audit: AuditEntry) -> None:
+        if self.fail:
+            raise LedgerUnavailable("The disk is full.")
+        self.audit.append(audit)
+
+
+class FakeLedger:
+    """The money, on the real book, durable at once."""
+
+    def __init__(self) -> None:
+        self.book = Book()
+
+    def balance(self, key: AccountKey) -> Balance:
+        return self.book.balance(key)
+
+    def reserve(
+        self, event: Reserved, decision: Decision, claim: IdempotencyClaim | None, done: Done
+    ) -> Shortfall | None:
+        shortfall = self.book.shortfall(event.holds)
+        if shortfall is None:
+            self.book.apply(event)
+            done(None)
+        return shortfall
+
+    def settle(self, event: Settled, decision: Decision, settlement: Settlement, done: Done) -> None:
+        self.book.apply(event)
+        done(None)
+
+    def release(self, event: Released, decision: Decision, settlement: Settlement, done: Done) -> None:
+        self.book.apply(event)
+        done(None)
+
+    def expire(self, event: Expired, decision: Decision, settlement: Settlement, done: Done) -> None:
+        self.book.apply(event)
+        done(None)
+
+    def pending(self) -> Sequence[Reserved]:
+        return list(self.book.pending.values())
+
+
+def _wanted(stored: StoredDecision, wanted: DecisionFilter) -> bool:
+    decision, labels = stored.decision, stored.decision.labels
+    pairs: tuple[tuple[object, object], ...] = (
+        (wanted.principal, labels.principal),
+        (wanted.agent, labels.agent),
+        (wanted.session, labels.session),
+        (wanted.model, decision.model),
+        (wanted.outcome, decision.outcome),
+        (wanted.state, stored.state),
+    )
+    return (
+        all(asked is None or asked == found for asked, found in pairs)
+        and (wanted.since is None or decision.at >= wanted.since)
+        and (wanted.until is None or decision.at < wanted.until)
+        and (wanted.before is None or decision.request_id < wanted.before)
+    )
+
+
+def _add(one: UsageTotals, other: UsageTotals, group: Mapping[str, str]) -> UsageTotals:
+    names = (
+        "requests",
+        "denied",
+        "estimated",
+        "unpriced",
+        "input_tokens",
+        "output_tokens",
+        "cache_read_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "cost",
+    )
+    return UsageTotals(group, *(getattr(one, name) + getattr(other, name) for name in names))

@@ -1,0 +1,35 @@
+import json
+import shlex
+import socket
+import tomllib
+
+from palyra.cli.demo import CONFIG, curl_line, free_port
+
+
+def test_a_taken_port_gives_the_next_free_one() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        assert free_port(port) > port
+
+
+def test_port_0_is_left_to_the_daemon() -> None:
+    assert free_port(0) == 0
+
+
+def test_the_curl_line_is_one_command_with_a_json_body() -> None:
+    words = shlex.split(curl_line("http://127.0.0.1:8484", "plr_secret"))
+
+    assert words[:3] == ["curl", "-i", "http://127.0.0.1:8484/v1/chat/completions"]
+    assert "authorization: Bearer plr_secret" in words
+    assert json.loads(words[-1])["model"] == "smollm2"
+
+
+def test_the_config_of_the_demo_is_toml_with_string_prices() -> None:
+    document = tomllib.loads(CONFIG.format(port=1, model_url="http://127.0.0.1:2", model="smollm2"))
+
+    assert document["server"]["port"] == 1
+    assert document["models"][0]["price"] == {"input": "20.00", "output": "80.00"}
+    assert {entry["metric"] for entry in document["budgets"]} == {"cost_usd", "total_tokens"}

@@ -1,0 +1,109 @@
+"""The page of one decision: the sentence first, every number behind it, and nothing invented."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fakes.calls import evaluation, refused, served
+from palyra.lifecycle.decision import CallState, StoredDecision
+from palyra.reports.explain import decision_document, decision_page
+from palyra.reports.page import explain_lines, headline
+
+
+def document(stored: StoredDecision) -> dict[str, Any]:
+    return decision_document(stored)
+
+
+def ended(state: CallState, **changes: Any) -> StoredDecision:
+    stored = served()
+    assert stored.settlement is not None
+    return StoredDecision(stored.decision, state, replace(stored.settlement, state=state, **changes))
+
+
+def test_money_is_an_integer_beside_a_decimal_string() -> None:
+    shown = document(served())
+    assert (shown["settlement"]["cost_nano_usd"], shown["settlement"]["cost_usd"]) == (66_000, "0.000066")
+    assert shown["estimate"]["cost_bound_usd"] == "0.00066"
+    assert shown["evaluations"][0]["hard_limit_usd"] == "5.00"
+    assert shown["counterfactual"]["cost_nano_usd"] == 0
+
+
+def test_counts_are_not_money() -> None:
+    (shown,) = document(refused())["evaluations"]
+    assert shown["hard_limit"] == 5_000_000_000
+    assert "hard_limit_usd" not in shown
+
+
+def test_an_unknown_cost_is_null_and_never_zero() -> None:
+    shown = document(ended(CallState.SETTLED, cost=None))
+    assert shown["settlement"]["cost_nano_usd"] is None
+    assert "it cost unknown" in headline(shown)
+
+
+@pytest.mark.parametrize(
+    ("stored", "text"),
+    [
+        (served(), "was admitted in enforced mode; it cost 0.000066 USD."),
+        (ended(CallState.SETTLED, source="estimated", overrun=True), "(estimated), more than was held."),
+        (ended(CallState.RELEASED, reason="refused by the provider"), "nothing was charged (refused by"),
+        (ended(CallState.IN_DOUBT), "so the held 0.00066 USD stands."),
+        (StoredDecision(served().decision, CallState.PENDING, None), "it is still running."),
+        (refused(), "was refused: each-daily: 4.50 USD would be above"),
+        (refused(outcome="ask"), "needs an approval: each-daily"),
+    ],
+)
+def test_the_first_line_says_what_happened(stored: StoredDecision, text: str) -> None:
+    first = explain_lines(document(stored))[0]
+    assert first.startswith("The call of alice (nightly) to ")
+    assert text in first
+
+
+def test_a_call_served_by_another_model_says_why() -> None:
+    stored = served()
+    moved = replace(stored.decision, model="gpt-3", route="degrade", route_reason="each-daily is full")
+    line = headline(document(replace(stored, decision=moved)))
+    assert "served by gpt-3 (degrade: each-daily is full)" in line
+
+
+def test_the_page_has_every_section_with_its_numbers() -> None:
+    page = "\n".join(explain_lines(document(served(clamp=True))))
+    for part in (
+        "at most 1000 tokens (asked for 64000)",
+        "each-daily v3",
+        "4.50",
+        "lowered from 64000 to 1000 tokens to fit each-daily",
+        "entry cfg:gpt-4o-mini of config, price book b1",
+        "enforced, from config",
+        "120 input tokens, 80 output tokens, 20 cache read tokens (provider)",
+        "0.000048",
+        "If dry-run budgets were enforced",
+        "block (outcome deny)",
+    ):
+        assert part in page
+
+
+def test_sections_without_content_are_left_out() -> None:
+    page = explain_lines(document(refused()))
+    assert not {"Estimate", "Clamp", "Price", "Settlement"} & set(page)
+    assert "  each-daily: 4.50 USD would be above the hard limit of 4.20 USD." in page
+
+
+def test_a_call_without_budgets_says_so() -> None:
+    stored = served()
+    free = replace(stored, decision=replace(stored.decision, evaluations=()))
+    assert "  No budget applied to this call." in explain_lines(document(free))
+
+
+def test_table_columns_line_up() -> None:
+    lines = explain_lines(document(served()))
+    place = lines.index("Budgets")
+    assert lines[place + 1].index("status") == lines[place + 2].index("ok")
+    assert evaluation().status == "ok"
+
+
+def test_a_page_has_a_cursor_only_if_there_is_more() -> None:
+    found = [served(f"req_{n}") for n in (3, 2, 1)]
+    assert decision_page(found, 2)["next_cursor"] == "req_2"
+    assert decision_page(found, 3)["next_cursor"] is None
+    assert decision_page([], 3) == {"items": [], "next_cursor": None}
