@@ -87,7 +87,7 @@ def draw_announcement(console: Console, announcement: "Announcement") -> None:
     line("database", announcement.database)
     if announcement.owner_key is not None:
         line("owner key", announcement.owner_key, "bold yellow")
-        console.print("           It is shown once: keep it, or make a new database to get another.")
+        console.print("           It is shown once: keep it. If it is lost, give one with auth.owner_key.")
     for warning in announcement.warnings:
         line("warning", warning, "yellow")
     console.print()

@@ -105,9 +105,8 @@ def _detail(decision: Decision, deciding: Evaluation, cheaper_models: Sequence[s
         ("projected", deciding.projected),
         ("remaining", deciding.remaining),
     ):
-        money = metric is Metric.COST_USD and amount is not None
-        amounts[name] = format_usd(amount) if money else amount
         amounts |= amount_fields(metric, name, amount)
+        amounts[name] = amounts[f"{name}_usd"] if metric is Metric.COST_USD else amount
     return {
         "request_id": decision.request_id,
         "policy_id": deciding.policy_id,

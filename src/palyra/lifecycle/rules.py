@@ -40,7 +40,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One consistent set of rules. ``keys`` and ``subjects``: SHA-256 in hex -> active key, who presents it."""
+    """One set of rules. ``keys`` and ``subjects``: SHA-256 in hex -> active key, and who presents it."""
 
     version: int
     index: PolicyIndex
