@@ -1,7 +1,6 @@
 """Reading one field of a policy document strictly. Every function raises FieldError naming the field."""
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -9,8 +8,8 @@ from typing import TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from palyra.core.errors import FieldError
+from palyra.core.fields import as_label, closest, kind_of
 from palyra.core.instant import END_OF_TIME, Instant, from_datetime, parse_instant
-from palyra.core.limits import LABEL_CHARS_MAX
 from palyra.core.money import INT64_MAX, parse_usd
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -20,39 +19,12 @@ FRACTION_DECIMALS_MAX = 18
 _ID_PUNCTUATION = frozenset("._-")
 
 
-def closest(word: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` for the known word nearest to ``word``, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def refuse_unknown(data: Mapping[str, object], known: Iterable[str], noun: str) -> None:
-    """No field may be ignored silently: name the first one that ``noun`` does not have."""
-    names = list(known)
-    for name in data:
-        if name not in names:
-            raise FieldError(
-                name, f"{noun} has no such field.{closest(name, names)} It has: {', '.join(names)}."
-            )
-
-
 def read_text(data: Mapping[str, object], name: str, default: str | None = None) -> str:
     """A label: 1..LABEL_CHARS_MAX printable characters. Required if there is no default."""
     value = data.get(name, default)
     if value is None:
         raise FieldError(name, "is required; write a string.")
     return as_label(value, name)
-
-
-def as_label(value: object, field: str) -> str:
-    """``value`` as a label: 1..LABEL_CHARS_MAX printable characters, no blank at either end."""
-    if not isinstance(value, str):
-        raise FieldError(field, f"must be a string, not {_kind(value)}.")
-    if not value or value != value.strip() or not value.isprintable():
-        raise FieldError(field, f"{value!r} is not a label; write visible characters, no blanks around them.")
-    if len(value) > LABEL_CHARS_MAX:
-        raise FieldError(field, f"has {len(value)} characters; write at most {LABEL_CHARS_MAX}.")
-    return value
 
 
 def read_id(data: Mapping[str, object], name: str) -> str:
@@ -110,7 +82,7 @@ def read_usd(data: Mapping[str, object], name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise FieldError(name, f'must be a decimal string of USD such as "5.00", not {_kind(value)}.')
+        raise FieldError(name, f'must be a decimal string of USD such as "5.00", not {kind_of(value)}.')
     try:
         nano = parse_usd(value)
     except ValueError as error:
@@ -129,7 +101,7 @@ def read_count(data: Mapping[str, object], name: str) -> int | None:
         except ValueError:
             raise FieldError(name, f"{value!r} is not a whole number; write one such as 1000000.") from None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise FieldError(name, f"must be a whole number such as 1000000, not {_kind(value)}.")
+        raise FieldError(name, f"must be a whole number such as 1000000, not {kind_of(value)}.")
     if value > INT64_MAX:
         raise FieldError(name, f"must be at most {INT64_MAX}.")
     return _not_negative(value, value, name)
@@ -138,7 +110,7 @@ def read_count(data: Mapping[str, object], name: str) -> int | None:
 def read_fraction(value: object, field: str, *, most: int) -> Decimal:
     """An exact fraction in (0, ``most``]: a number, or one as a string. 0.8 is four fifths exactly."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise FieldError(field, f"must be a fraction of the limit such as 0.8, not {_kind(value)}.")
+        raise FieldError(field, f"must be a fraction of the limit such as 0.8, not {kind_of(value)}.")
     try:
         # What a float was written as, not the binary number next to it.
         fraction = Decimal(str(value))
@@ -158,7 +130,7 @@ def read_instant(data: Mapping[str, object], name: str) -> Instant | None:
     if value is None:
         return None
     if not isinstance(value, datetime | str):
-        raise FieldError(name, f"must be a time such as 2026-12-31T00:00:00Z, not {_kind(value)}.")
+        raise FieldError(name, f"must be a time such as 2026-12-31T00:00:00Z, not {kind_of(value)}.")
     try:
         instant = parse_instant(value) if isinstance(value, str) else from_datetime(value)
     except ValueError as error:
@@ -183,7 +155,7 @@ def read_zone(data: Mapping[str, object], name: str, default: str) -> ZoneInfo:
 def as_table(value: object, field: str) -> Mapping[str, object]:
     """``value`` as a table with text keys."""
     if not isinstance(value, Mapping):
-        raise FieldError(field, f"must be a table, not {_kind(value)}.")
+        raise FieldError(field, f"must be a table, not {kind_of(value)}.")
     table = cast("Mapping[object, object]", value)
     for key in table:
         if not isinstance(key, str):
@@ -194,7 +166,7 @@ def as_table(value: object, field: str) -> Mapping[str, object]:
 def as_list(value: object, field: str) -> list[object]:
     """``value`` as a list."""
     if not isinstance(value, list | tuple):
-        raise FieldError(field, f"must be a list, not {_kind(value)}.")
+        raise FieldError(field, f"must be a list, not {kind_of(value)}.")
     return list(cast("list[object]", value))
 
 
@@ -202,16 +174,3 @@ def _not_negative(amount: int, written: object, name: str) -> int:
     if amount < 0:
         raise FieldError(name, f"{written} is negative; write 0 or more.")
     return amount
-
-
-def _kind(value: object) -> str:
-    words: dict[type, str] = {
-        bool: "a boolean",
-        int: "a whole number",
-        float: "a floating-point number",
-        Decimal: "a floating-point number",
-        str: "a string",
-        dict: "a table",
-        list: "a list",
-    }
-    return words.get(type(value), type(value).__name__)

@@ -9,10 +9,8 @@ from zoneinfo import ZoneInfo
 
 from palyra.budgets.fields import (
     as_choice,
-    as_label,
     as_list,
     as_table,
-    closest,
     read_choice,
     read_count,
     read_flag,
@@ -23,7 +21,6 @@ from palyra.budgets.fields import (
     read_text,
     read_usd,
     read_zone,
-    refuse_unknown,
 )
 from palyra.budgets.terms import (
     EACH,
@@ -39,6 +36,7 @@ from palyra.budgets.terms import (
 )
 from palyra.budgets.windows import Interval
 from palyra.core.errors import FieldError
+from palyra.core.fields import as_label, closest, refuse_unknown
 from palyra.core.instant import Instant, isoformat
 from palyra.core.limits import TOKENS_MAX
 from palyra.core.money import format_usd

@@ -9,13 +9,13 @@ from types import MappingProxyType
 from typing import Literal, cast
 
 from palyra.core.errors import FieldError
+from palyra.core.fields import refuse_unknown
 from palyra.core.instant import Instant
 from palyra.identity.fields import (
     read_label,
     read_labels,
     read_optional_label,
     read_tags,
-    refuse_unknown,
 )
 from palyra.identity.models import AllowedModels
 

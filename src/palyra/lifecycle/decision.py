@@ -169,14 +169,14 @@ class Settlement:
     usage: UsageRecord | None
     cost: int | None
     held: int | None
-    overrun: bool
-    late: bool
-    service_tier: str | None
-    upstream_status: int | None
-    upstream_model: str | None
-    client_gone: bool
-    first_byte_ms: int | None
     total_ms: int
+    overrun: bool = False
+    late: bool = False
+    service_tier: str | None = None
+    upstream_status: int | None = None
+    upstream_model: str | None = None
+    client_gone: bool = False
+    first_byte_ms: int | None = None
     lines: tuple[CostLine, ...] = field(default=())
     counterfactual_cost: int | None = None
 

@@ -69,12 +69,5 @@ def in_doubt(decision: Decision, at: Instant, reason: str) -> Settlement:
         usage=usage,
         cost=held,
         held=held,
-        overrun=False,
-        late=False,
-        service_tier=None,
-        upstream_status=None,
-        upstream_model=None,
-        client_gone=False,
-        first_byte_ms=None,
         total_ms=(at - decision.at) // 1_000_000,
     )

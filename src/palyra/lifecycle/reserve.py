@@ -44,13 +44,7 @@ def give_back(plan: Plan, reason: str, engine: Engine) -> None:
         usage=None,
         cost=None,
         held=plan.decision.estimate.cost_bound if plan.decision.estimate else None,
-        overrun=False,
-        late=False,
-        service_tier=None,
-        upstream_status=None,
-        upstream_model=None,
         client_gone=True,
-        first_byte_ms=None,
         total_ms=elapsed_ms(plan, now),
     )
     engine.ledger.release(Released(plan.reservation.id, now, reason), plan.decision, settlement, _ignore)

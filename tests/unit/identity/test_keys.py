@@ -142,7 +142,7 @@ def test_a_key_entry_may_be_short() -> None:
         ("sha265", {"sha265": SHA}, "Did you mean 'sha256'?"),
         ("zzz", {"zzz": 1}, "no such field"),
         ("id", {"id": ...}, "is required"),
-        ("id", {"id": 7}, "must be a string, not int"),
+        ("id", {"id": 7}, "must be a string, not a whole number"),
         ("sha256", {"sha256": ...}, "64 hex digits"),
         ("sha256", {"sha256": "abc"}, "64 hex digits"),
         ("sha256", {"sha256": "g" * 64}, "64 hex digits"),
