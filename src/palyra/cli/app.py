@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import palyra
-from palyra.cli import budgets, keys, prices, usage
+from palyra.cli import audit, budgets, keys, prices, usage
 from palyra.cli.completion import completion
 from palyra.cli.demo import demo
 from palyra.cli.doctor import doctor
@@ -41,6 +41,7 @@ def build_app() -> typer.Typer:
     root.add_typer(budgets.app)
     root.add_typer(keys.app)
     root.add_typer(usage.app)
+    root.add_typer(audit.app)
     return root
 
 

@@ -8,6 +8,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.pool import NullPool
@@ -114,26 +115,37 @@ class SqliteRecords(JournaledRecords):
         return [codec.key_from(text) for text in await self._reader.ask(reads.key_texts)]
 
 
-def verify(path: Path) -> int:
-    """Check chain and balances of a database that no process owns; returns the number of journal records.
+class Audit(NamedTuple):
+    """What ``verify`` went through; ``head`` is the chain's last hash, an anchor to keep elsewhere."""
+
+    records: int
+    accounts: int
+    head: str
+
+
+def verify(path: Path, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Audit:
+    """Check chain and balances of a database on one consistent snapshot, daemon running or not.
 
     Raises InvariantViolation naming G3 (the chain is broken at a record) or D3 (replay gives other balances).
     """
     connection = connect_read_only(path)
     try:
+        connection.execute("BEGIN")
+        (total,) = connection.execute(sql.JOURNAL_COUNT).fetchone()
         book = Book()
-        count, previous = 0, ""
+        count, head = 0, ""
         for seq, at, kind, ref, body, chain in _journal(connection):
             count += 1
             invariant(seq == count, "G3", f"journal record {count} is missing")
-            invariant(
-                chain == link(previous, seq, at, kind, ref, body), "G3", f"journal record {seq} was changed"
-            )
-            previous = chain
+            expected = link(head, seq, at, kind, ref, body)
+            invariant(chain == expected, "G3", f"journal record {seq} was changed")
+            head = chain
             if is_ledger_kind(kind):
                 book.apply(decode_event(kind, body))
+            if count % _PAGE == 0:
+                progress(count, total)
         _check_balances(book, connection)
-        return count
+        return Audit(count, len(book.accounts), head)
     finally:
         connection.close()
 

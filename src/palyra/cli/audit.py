@@ -1,0 +1,72 @@
+"""``palyra audit``: proof that nobody changed the books. Reads the database file, running daemon or not."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
+from palyra.cli.serve import ConfigOption
+from palyra.cli.tables import print_line
+from palyra.config.load import load_settings
+from palyra.core.invariant import InvariantViolation
+from palyra.store.sqlite import Audit, verify
+
+app = typer.Typer(
+    name="audit", help="The journal: check that nothing in it was changed.", no_args_is_help=True
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep ``verify`` a command of its own while it is the only one."""
+
+
+@app.command(
+    "verify", epilog="Examples: palyra audit verify | palyra audit verify --database palyra.db --json"
+)
+def verify_journal(
+    config: ConfigOption = None,
+    database: Annotated[
+        Path | None, typer.Option(help="The SQLite file.", show_default="server.database of the config")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay the journal: its SHA-256 chain must be whole, and its sums must be the stored balances.
+
+    Prints the head of the chain: kept elsewhere, it also proves that nothing was cut off the end.
+    """
+    path = database or load_settings(config, os.environ, Path.cwd()).server.database
+    if not path.exists():
+        raise CommandError(
+            f"there is no database at {path}", ExitCode.NOT_FOUND, hint="name it with --database"
+        )
+    try:
+        audit = _verify(path, quiet=as_json)
+    except InvariantViolation as broken:
+        raise CommandError(
+            f"the journal of {path} does not hold: {broken}",
+            ExitCode.PRECONDITION,
+            hint="restore a backup, and compare its chain head with this one's",
+        ) from broken
+    document = {
+        "database": str(path),
+        "records": audit.records,
+        "accounts": audit.accounts,
+        "head": audit.head,
+    }
+
+    def render(console: Console) -> None:
+        print_line(console, f"{audit.records} journal records and {audit.accounts} accounts hold.")
+        print_line(console, f"Chain head: {audit.head or 'none yet'}")
+
+    emit(document, as_json=as_json, render=render)
+
+
+def _verify(path: Path, *, quiet: bool) -> Audit:
+    with Progress(transient=True, disable=quiet) as progress:
+        task = progress.add_task("Replaying the journal", total=None)
+        return verify(path, lambda done, total: progress.update(task, completed=done, total=total))
