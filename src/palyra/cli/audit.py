@@ -1,4 +1,4 @@
-"""``palyra audit``: proof that nobody changed the books. Reads the database file, running daemon or not."""
+"""``palyra audit``: proof that nobody changed the books. Only one process opens a database: stop the daemon."""
 
 import os
 from pathlib import Path
@@ -13,6 +13,7 @@ from palyra.cli.serve import ConfigOption
 from palyra.cli.tables import print_line
 from palyra.config.load import load_settings
 from palyra.core.invariant import InvariantViolation
+from palyra.store.lock import OwnerLock
 from palyra.store.sqlite import Audit, verify
 
 app = typer.Typer(
@@ -37,13 +38,15 @@ def verify_journal(
 ) -> None:
     """Replay the journal: its SHA-256 chain must be whole, and its sums must be the stored balances.
 
-    Prints the head of the chain: kept elsewhere, it also proves that nothing was cut off the end.
+    Prints the head of the chain: kept elsewhere, it also proves that nothing was cut off the end. The
+    daemon must not be running on this database: stop it first, or check a copy.
     """
     path = database or load_settings(config, os.environ, Path.cwd()).server.database
     if not path.exists():
         raise CommandError(
             f"there is no database at {path}", ExitCode.NOT_FOUND, hint="name it with --database"
         )
+    owner = OwnerLock(path)
     try:
         audit = _verify(path, quiet=as_json)
     except InvariantViolation as broken:
@@ -52,6 +55,8 @@ def verify_journal(
             ExitCode.PRECONDITION,
             hint="restore a backup, and compare its chain head with this one's",
         ) from broken
+    finally:
+        owner.release()
     document = {
         "database": str(path),
         "records": audit.records,

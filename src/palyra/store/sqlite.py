@@ -124,13 +124,12 @@ class Audit(NamedTuple):
 
 
 def verify(path: Path, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Audit:
-    """Check chain and balances of a database on one consistent snapshot, daemon running or not.
+    """Check chain and balances of a database that no process is writing.
 
     Raises InvariantViolation naming G3 (the chain is broken at a record) or D3 (replay gives other balances).
     """
     connection = connect_read_only(path)
     try:
-        connection.execute("BEGIN")
         (total,) = connection.execute(sql.JOURNAL_COUNT).fetchone()
         book = Book()
         count, head = 0, ""
