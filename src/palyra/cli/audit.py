@@ -1,4 +1,4 @@
-"""``palyra audit``: proof that nobody changed the books. Only one process opens a database: stop the daemon."""
+"""``palyra audit``: proof that nobody changed the books. One process opens a database: stop the daemon."""
 
 import os
 from pathlib import Path
