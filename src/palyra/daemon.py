@@ -2,11 +2,13 @@
 
 import asyncio
 import secrets
+import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -328,6 +330,15 @@ class _Server(uvicorn.Server):
         """Start, then tell."""
         await super().startup(sockets)
         self._listening()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
+        """Ask for a stop; a second Ctrl-C does not wait.
+
+        uvicorn would raise the signal again when it is done, and end the process before the ledger is closed.
+        """
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
 
 def _log_to_stderr() -> None:
