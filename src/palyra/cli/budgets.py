@@ -79,7 +79,9 @@ def set_budget(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="TOML or JSON file with one budget, or with [[budgets]].", exists=True, dir_okay=False
+            help="TOML or JSON file with one budget, or with a list of them under budgets.",
+            exists=True,
+            dir_okay=False,
         ),
     ] = None,
     policy_id: Annotated[str | None, typer.Option("--id", help="Id of the budget.")] = None,
