@@ -1,13 +1,16 @@
 """Fixtures that every suite may use: the stub provider, the real daemon, the real model."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from harness.daemon import Api, Config, DaemonProcess, config
 from harness.model import ModelProcess
+from harness.script import Answer
 from harness.stub import Stub
+from harness.tenant import SharedDaemons, Tenant
 
 DaemonFactory = Callable[..., DaemonProcess]
 
@@ -54,3 +57,44 @@ def model_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelProc
         yield server.start()
     finally:
         server.close()
+
+
+@pytest.fixture(scope="module")
+def module_stub() -> Iterator[Stub]:
+    """A provider that the tests of one module share; ``shared_stub`` is its form for one test."""
+    with Stub() as running:
+        yield running
+
+
+@pytest.fixture
+def shared_stub(module_stub: Stub) -> Stub:
+    """The module's provider with its default answer and no memory of calls."""
+    module_stub.script = Answer()
+    module_stub.calls.clear()
+    return module_stub
+
+
+@pytest.fixture(scope="module")
+def module_daemons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedDaemons]:
+    """``module_daemons(settings)`` starts a daemon that ends with the module."""
+    started: list[DaemonProcess] = []
+
+    def start(settings: Config) -> DaemonProcess:
+        started.append(DaemonProcess(tmp_path_factory.mktemp("shared"), settings))
+        return started[-1].start()
+
+    yield start
+    for daemon in started:
+        daemon.close()
+
+
+@pytest.fixture(scope="session")
+def tenant_of() -> Callable[..., Tenant]:
+    """``tenant_of(daemon, **key_fields)``: a principal that no other test has."""
+    numbers = count(1)
+
+    def make(daemon: DaemonProcess, **fields: object) -> Tenant:
+        principal = f"p{next(numbers)}"
+        return Tenant(daemon, principal, daemon.create_key(principal, **fields))
+
+    return make

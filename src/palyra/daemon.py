@@ -25,7 +25,7 @@ from palyra.core.errors import FieldError, PalyraError
 from palyra.core.instant import Instant, isoformat
 from palyra.gateway.app import Gateway
 from palyra.gateway.protocol import BoundedProtocol
-from palyra.lifecycle.engine import Engine, Governance
+from palyra.lifecycle.engine import Engine, Governance, TokenCounter
 from palyra.lifecycle.expire import expire_overdue, resolve_leftovers
 from palyra.lifecycle.plan import LEASE_NS
 from palyra.lifecycle.rules import Rules
@@ -38,6 +38,7 @@ from palyra.upstream.guard import check_provider_url
 from palyra.upstream.meters import make_meter
 from palyra.upstream.provider import HttpUpstream, ProviderEndpoint
 from palyra.upstream.request_head import ProviderKind
+from palyra.upstream.tokenizer import OpenAiTokens
 
 SHUTDOWN_S = 20
 SWEEP_S = 1.0
@@ -130,6 +131,7 @@ class Daemon:
             registry=self._make_registry(),
             prices=PriceBook(settings.prices, self._catalog),
             governance=Governance(settings.governance.mode, settings.governance.unknown_price),
+            token_counter=_token_counter(settings),
         )
         self._background: list[asyncio.Task[None]] = []
         self._owner_key: str | None = None
@@ -377,6 +379,16 @@ def _listen(settings: Settings) -> socket.socket:
         listening.close()
         raise PalyraError(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from None
     return listening
+
+
+def _token_counter(settings: Settings) -> TokenCounter | None:
+    """Counts OpenAI's tokens where the extra ``tokens`` is installed and such a provider is configured."""
+    if all(each.kind != ProviderKind.openai for each in settings.providers):
+        return None
+    try:
+        return OpenAiTokens()
+    except ImportError:
+        return None
 
 
 def _endpoint(provider: ProviderSettings) -> ProviderEndpoint:

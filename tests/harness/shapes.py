@@ -41,7 +41,7 @@ def cut_at(*places: int) -> Shape:
 
     def shape(pieces: Sequence[bytes]) -> Sequence[bytes]:
         whole = b"".join(pieces)
-        edges = [0, *(place % (len(whole) + 1) for place in sorted(places)), len(whole)]
+        edges = [0, *sorted(place % (len(whole) + 1) for place in places), len(whole)]
         parts = [whole[start:end] for start, end in itertools.pairwise(edges)]
         return [part for part in parts if part]
 

@@ -23,6 +23,7 @@ from palyra.gateway.catalog import list_models, show_model
 from palyra.gateway.hints import read_hints
 from palyra.gateway.problems import ANTHROPIC, problem_body, problem_headers
 from palyra.lifecycle import flow, free
+from palyra.lifecycle.authenticate import authenticate
 from palyra.lifecycle.call import Call
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.idempotency import Replay
@@ -42,6 +43,8 @@ ENDPOINTS = {
     "/v1/messages": Endpoint.messages,
     "/v1/messages/count_tokens": Endpoint.count_tokens,
 }
+SMALL_BODY_BYTES = 64 * 1024
+_OURS = (b"x-palyra-", b"content-type", b"content-encoding")
 KEY_HEADERS = (b"x-api-key", b"x-goog-api-key")
 _log = structlog.get_logger("palyra.gateway")
 
@@ -85,18 +88,22 @@ class Gateway:
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['path']} takes POST, not {scope['method']}")
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        credential = credential_of(headers)
+        if not _is_small(headers):
+            # Nobody whose key is not known may make us collect a large body.
+            authenticate(credential, self._engine.rules.snapshot)
         raw = await self._read_body(headers, receive)
         parsed = parse(endpoint, raw)
         call = Call(
             request_id=request_id,
             received_at=self._engine.clock.now(),
             endpoint=endpoint,
-            credential=credential_of(headers),
+            credential=credential,
             hints=read_hints(headers, parsed.labelled),
             ask=parsed.ask,
             body=parsed.body,
             raw_body=raw,
-            headers=tuple(header for header in scope["headers"] if not header[0].startswith(b"x-palyra-")),
+            headers=_forwarded(scope["headers"]),
             idempotency_key=_idempotency_key(headers),
         )
         if endpoint is Endpoint.count_tokens:
@@ -195,6 +202,17 @@ def credential_of(headers: dict[bytes, bytes]) -> str | None:
         if value:
             return value.strip().decode("latin-1")
     return None
+
+
+def _is_small(headers: dict[bytes, bytes]) -> bool:
+    declared = headers.get(b"content-length", b"")
+    return declared.isdigit() and int(declared) <= SMALL_BODY_BYTES
+
+
+def _forwarded(headers: list[Header]) -> tuple[Header, ...]:
+    """The client's headers that may reach the provider. The body is written anew, so its type is ours."""
+    kept = [header for header in headers if not header[0].startswith(_OURS)]
+    return (*kept, (b"content-type", b"application/json"))
 
 
 def _idempotency_key(headers: dict[bytes, bytes]) -> str | None:

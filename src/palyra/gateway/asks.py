@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from palyra.core.errors import InvalidRequest
 from palyra.core.limits import TOKENS_MAX
-from palyra.gateway.body import Fields, JsonBody, read_fields
+from palyra.gateway.body import Fields, JsonBody, read_fields, without_escapes
 from palyra.gateway.media import count_media
 from palyra.lifecycle.call import Ask
 from palyra.lifecycle.wire import Endpoint
@@ -93,6 +93,7 @@ class _Messages(Labelled, kw_only=True):
     messages: Annotated[list[_Message], Meta(min_length=1)]
     max_tokens: Tokens
     container: Raw | None = None
+    speed: str | None = None
 
 
 class _CountTokens(Labelled, kw_only=True):
@@ -184,6 +185,7 @@ def _messages(fields: Fields, raw: bytes) -> Parsed:
         include_usage=True,
         web_searches=_searches(body.tools),
         hidden_input=body.container is not None,
+        service_tier="fast" if body.speed == "fast" else body.service_tier,
     )
     return Parsed(ask, body, JsonBody(fields, ("max_tokens",), usage_option=False))
 
@@ -202,8 +204,10 @@ def _ask(
     choices: int = 1,
     web_searches: int = 0,
     hidden_input: bool = False,
+    service_tier: str | None = None,
 ) -> Ask:
-    media = count_media(raw)
+    plain = without_escapes(raw)
+    media = count_media(plain)
     return Ask(
         model=body.model,
         stream=bool(body.stream),
@@ -213,9 +217,9 @@ def _ask(
         text_bytes=len(raw) - media.image_bytes,
         images=media.images,
         audio=media.audio,
-        cache_writes=b'"cache_control"' in raw,
+        cache_writes=b'"cache_control"' in plain,
         web_searches=web_searches,
-        service_tier=body.service_tier,
+        service_tier=service_tier or body.service_tier,
         hidden_input=hidden_input or media.stored_files,
     )
 

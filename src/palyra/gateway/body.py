@@ -4,6 +4,7 @@ Values stay the caller's bytes. Writing every body anew makes it canonical: a fi
 to show one reader a small ``max_tokens`` and another a large one, reaches the provider once.
 """
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -49,6 +50,7 @@ FORBIDDEN = frozenset(
 )
 """Fields that would name a host, a credential or a price: the operator's business, never a caller's."""
 
+_ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder = msgspec.json.Encoder()
 
@@ -58,6 +60,9 @@ def read_fields(raw: bytes) -> Fields:
     if not raw:
         raise InvalidRequest("the body is empty; send a JSON object")
     try:
+        if not raw.isascii():
+            # Values are not decoded here, and no reader after this one may stumble over their bytes.
+            raw.decode()
         fields = _fields.decode(raw)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"the body is not a JSON object: {error}") from None
@@ -68,6 +73,20 @@ def read_fields(raw: bytes) -> Fields:
             param=name,
         )
     return fields
+
+
+def without_escapes(raw: bytes) -> bytes:
+    """A valid body in which printable ASCII stands for itself, so that it can be searched for names.
+
+    JSON lets ``"image"`` be written as ``"im\\u0061ge"``: a search that misses it would hold too little.
+    Raises InvalidRequest for one that is nested too deeply.
+    """
+    if _ESCAPED_ASCII.search(raw) is None:
+        return raw
+    try:
+        return msgspec.json.encode(msgspec.json.decode(raw))
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply") from None
 
 
 class JsonBody:

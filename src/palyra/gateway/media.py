@@ -12,12 +12,28 @@ from palyra.core.errors import InvalidRequest
 from palyra.core.limits import JSON_DEPTH_MAX
 
 _IMAGE_TYPES = frozenset({"image", "image_url", "input_image"})
-_NOTHING_BYTES = (b'"image', b'"input_image"', b'"input_audio"', b'"audio"', b'"file_id"', b'"file"')
+_FILE_TYPES = frozenset({"document", "file", "input_file", "input_video", "video", "video_url"})
+_TOO_DEEP = f"the body is nested deeper than {JSON_DEPTH_MAX} levels"
+_MARKS = (
+    b'"image',
+    b'"input_image"',
+    b'"input_audio"',
+    b'"audio"',
+    b'"file_id"',
+    b'"file"',
+    b'"document"',
+    b'"input_file"',
+    b'"input_video"',
+    b'"video',
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """``image_bytes`` are body bytes that carry images, which are billed per image and not per byte."""
+    """``image_bytes`` are body bytes that carry images, which are billed per image and not per byte.
+
+    ``stored_files``: documents and videos, here or elsewhere, whose pages and frames no byte count bounds.
+    """
 
     images: int
     image_bytes: int
@@ -29,11 +45,17 @@ NO_MEDIA = Media(0, 0, audio=False, stored_files=False)
 
 
 def count_media(raw: bytes) -> Media:
-    """What a JSON body carries beside text. Raises InvalidRequest if it is nested too deeply."""
-    if not any(mark in raw for mark in _NOTHING_BYTES):
+    """What a valid JSON body without escaped names carries beside text.
+
+    Raises InvalidRequest if it is nested too deeply.
+    """
+    if not any(mark in raw for mark in _MARKS):
         return NO_MEDIA
     found = _Walk()
-    found.visit(msgspec.json.decode(raw), 0)
+    try:
+        found.visit(msgspec.json.decode(raw), 0)
+    except RecursionError:
+        raise InvalidRequest(_TOO_DEEP) from None
     return Media(found.images, found.image_bytes, found.audio, found.stored_files)
 
 
@@ -50,7 +72,7 @@ class _Walk:
 
     def visit(self, value: object, depth: int) -> None:
         if depth > JSON_DEPTH_MAX:
-            raise InvalidRequest(f"the body is nested deeper than {JSON_DEPTH_MAX} levels")
+            raise InvalidRequest(_TOO_DEEP)
         if isinstance(value, list):
             for item in cast("list[object]", value):
                 self.visit(item, depth + 1)
@@ -58,14 +80,27 @@ class _Walk:
             self._visit_object(cast("dict[str, object]", value), depth)
 
     def _visit_object(self, value: dict[str, object], depth: int) -> None:
-        kind = value.get("type")
+        named = value.get("type")
+        # In the JSON schema of a tool ``type`` may be a list.
+        kind = named if isinstance(named, str) else ""
         if kind in _IMAGE_TYPES:
             self.images += 1
             self.image_bytes += _longest_text(value)
         self.audio = self.audio or kind in ("input_audio", "audio") or "audio" in value
-        self.stored_files = self.stored_files or isinstance(value.get("file_id"), str)
+        self.stored_files = self.stored_files or _is_file(kind, value)
         for item in value.values():
             self.visit(item, depth + 1)
+
+
+def _is_file(kind: str, value: dict[str, object]) -> bool:
+    """A file that is not plain text, by whatever name it is given."""
+    if isinstance(value.get("file_id"), str) or isinstance(value.get("file_url"), str):
+        return True
+    if kind not in _FILE_TYPES:
+        return False
+    source = value.get("source")
+    given = cast("dict[str, object]", source).get("type") if isinstance(source, dict) else None
+    return given not in ("content", "text")
 
 
 def _longest_text(value: object, depth: int = 0) -> int:

@@ -1,13 +1,14 @@
-"""uvicorn's HTTP protocol with the deadlines and header limits it lacks (V2).
+"""uvicorn's HTTP protocol with the deadlines and limits it lacks (V2).
 
-uvicorn waits for ever for the rest of a header or a body, and for a client that stops reading. This
-protocol gives each of them an absolute deadline, and bounds what headers may weigh.
+uvicorn waits for ever for the rest of a header or a body and for a client that stops reading, and collects a
+header line of any length. This protocol gives each wait a deadline and bounds every byte that is no body.
 """
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from palyra.core.limits import (
     BODY_RECEIVE_S,
@@ -15,12 +16,6 @@ from palyra.core.limits import (
     HEADER_BYTES_MAX,
     HEADER_COUNT_MAX,
     HEADER_RECEIVE_S,
-)
-
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-type: application/json\r\ncontent-length: 101\r\nconnection: close\r\n\r\n"
-    b'{"error":{"message":"the request headers are too large","type":"invalid_request_error","code":"431"}}'
 )
 
 
@@ -35,7 +30,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
-        self._header_bytes = 0
+        self._serving: RequestResponseCycle | None = None
+        self._in_head = False
+        self._head_bytes = 0
+        self._head_lines = 0
+        self._too_large = False
+        self._advanced = False
+        self._quiet_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Start the header deadline with the connection, not with its first byte."""
@@ -43,45 +44,92 @@ class BoundedProtocol(HttpToolsProtocol):
         self._arm(self.header_receive_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadlines."""
+        """Forget the deadlines, and tell the running call: uvicorn tells the one that came in last."""
         self._disarm()
         if self._stalled is not None:
             self._stalled.cancel()
+        serving = self._serving
+        if serving is not None and not serving.response_complete:
+            serving.disconnected = True
+            serving.message_event.set()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse. Heads, chunk lines, trailers and blank lines may not go on for ever."""
+        self._advanced = False
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._advanced:
+            self._quiet_bytes = 0
+        else:
+            self._quiet_bytes += len(data)
+            if self._quiet_bytes > HEADER_BYTES_MAX:
+                self._too_large = True
+                self.send_400_response("too large")
+                return
+        if self._deadline is None and self.timeout_keep_alive_task is None and not self._answering():
+            # Bytes that begin no request, such as blank lines, have ended the keep-alive timer of uvicorn.
+            self._arm(self.header_receive_s)
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong and close; inside another answer only closing is left to say it."""
+        del msg
+        if not self._answering():
+            self.transport.write(_HEAD_TOO_LARGE if self._too_large else _NOT_HTTP)
+        self._close_soon()
 
     def on_message_begin(self) -> None:
         """A request begins: its header has a deadline of its own on a kept-alive connection."""
-        self._header_bytes = 0
+        self._in_head = True
+        self._head_bytes = 0
+        self._head_lines = 0
         self._arm(self.header_receive_s)
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """Count the URL with the header."""
-        self._header_bytes += len(url)
+        self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count what headers weigh; past the limit the connection ends."""
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > HEADER_BYTES_MAX or len(self.headers) >= HEADER_COUNT_MAX:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
-            raise ValueError("request headers too large")
-        super().on_header(name, value)
+        """Count what headers weigh; trailers are counted, and mean nothing."""
+        self._head_lines += 1
+        self._count(len(name) + len(value))
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """From here on the body has its deadline."""
+        self._in_head = False
+        self._advanced = True
         self._arm(self.body_receive_s)
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._advanced = True
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._advanced = True
         self._disarm()
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Go on to the next request, or bound how long the client may take to read the last answer."""
+        if self.transport.is_closing():
+            self._arm(self.client_stalled_s)
+        super().on_response_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No new request came for long."""
+        self._close_soon()
+
     def pause_writing(self) -> None:
         """The client does not read: it may pause, not stop."""
-        self._stalled = self.loop.call_later(self.client_stalled_s, self.transport.abort)
+        self._watch_reader()
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -90,6 +138,35 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stalled.cancel()
             self._stalled = None
         super().resume_writing()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _answering(self) -> bool:
+        return self._serving is not None and not self._serving.response_complete
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEADER_BYTES_MAX or self._head_lines > HEADER_COUNT_MAX:
+            self._too_large = True
+            raise ValueError("request head too large")
+
+    def _watch_reader(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(self.client_stalled_s, self._look_at_reader, unread)
+
+    def _look_at_reader(self, unread_before: int) -> None:
+        """A slow client that takes bytes may go on."""
+        if self.transport.get_write_buffer_size() < unread_before:
+            self._watch_reader()
+        else:
+            self.transport.abort()
+
+    def _close_soon(self) -> None:
+        """Close once the client has read what is on its way, within a bound."""
+        self.transport.close()
+        self._arm(self.client_stalled_s)
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -102,3 +179,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self.transport.abort()
+
+
+def _refusal(status: bytes, message: str, code: str) -> bytes:
+    """A whole answer to bytes that are no request; no wire format is known yet, so OpenAI's is used."""
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    body = msgspec.json.encode({"error": error})
+    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return head % (status, len(body)) + body
+
+
+_NOT_HTTP = _refusal(b"400 Bad Request", "this is no valid HTTP/1.1 request", "invalid_request_error")
+_HEAD_TOO_LARGE = _refusal(
+    b"431 Request Header Fields Too Large",
+    f"the request head is larger than {HEADER_BYTES_MAX} bytes or has more than {HEADER_COUNT_MAX} headers",
+    "request_head_too_large",
+)

@@ -59,7 +59,13 @@ class Book:
             case Expired():
                 postings = self._expire(event)
         for posting in postings:
-            self._account(posting).apply(posting)
+            account = self.accounts.get(posting.account)
+            if account is None:
+                if not isinstance(event, Reserved):
+                    # Its window is over and it was forgotten here; the stored balance takes the entry.
+                    continue
+                account = self.accounts[posting.account] = Account(posting.window_end)
+            account.apply(posting)
         if isinstance(event, Reserved):
             self._check_limits(event)
         return postings
@@ -110,12 +116,6 @@ class Book:
     def _resolve(self, reservation_id: str) -> Reserved:
         invariant(reservation_id in self.pending, "L3", f"reservation {reservation_id} is not held")
         return self.pending.pop(reservation_id)
-
-    def _account(self, posting: Posting) -> Account:
-        account = self.accounts.get(posting.account)
-        if account is None:
-            account = self.accounts[posting.account] = Account(posting.window_end)
-        return account
 
     def _check_limits(self, event: Reserved) -> None:
         for hold in event.holds:

@@ -12,6 +12,7 @@ from palyra.core.instant import Instant
 from palyra.core.limits import (
     DRAIN_S,
     DRAINS_MAX,
+    IDEMPOTENCY_REPLAY_BYTES_MAX,
     RESPONSE_COLLECT_BYTES_MAX,
     SETTLE_WAIT_S,
     STREAM_BUFFER_BYTES_MAX,
@@ -78,6 +79,7 @@ class Exchange:
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
         self._kept: list[bytes] | None = [] if keep else None
+        self._kept_bytes = 0
         self._paused = False
         self._ended = False
         self._client_gone = False
@@ -109,7 +111,8 @@ class Exchange:
         now = self._engine.clock.now()
         self._first_byte_ms = (now - self._plan.reservation.at) // 1_000_000
         self.status = status
-        self.headers = headers
+        # Only Palyra speaks in Palyra's headers.
+        self.headers = [header for header in headers if not header[0].startswith(b"x-palyra-")]
         self.streams = status in SUCCESS and any(
             name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
         )
@@ -120,7 +123,7 @@ class Exchange:
         """Body bytes arrived."""
         passed = self._meter.feed(chunk)
         if self._kept is not None:
-            self._kept.append(passed)
+            self._keep(passed)
         if self._client_gone:
             return
         if passed:
@@ -224,6 +227,14 @@ class Exchange:
         self._keep_answer(held_back)
         self._wake()
 
+    def _keep(self, passed: bytes) -> None:
+        """Keep a part of the answer for a repeat of the call, unless the whole is too large for that."""
+        self._kept_bytes += len(passed)
+        if self._kept is not None and self._kept_bytes <= IDEMPOTENCY_REPLAY_BYTES_MAX:
+            self._kept.append(passed)
+        else:
+            self._kept = None
+
     def _keep_answer(self, held_back: bytes) -> None:
         status = self.status
         if self._kept is None or self._failure is not None or status is None or status not in SUCCESS:
@@ -233,11 +244,13 @@ class Exchange:
         self._engine.replays.keep(self._plan.decision.request_id, Replay(status, tuple(headers), body))
 
     def _settle(self, now: Instant) -> None:
+        reported = self._meter.reported()
+        known = reported is not None and reported.input_known and reported.output_known
         ending = Ending(
             at=now,
             status=self.status,
-            reported=self._meter.reported(),
-            seen_output_bytes=self._meter.seen_output_bytes(),
+            reported=reported,
+            seen_output_bytes=0 if known else self._meter.seen_output_bytes(),
             failure=self._failure,
             client_gone=self._client_gone,
             first_byte_ms=self._first_byte_ms,

@@ -15,6 +15,9 @@ from palyra.registry.registry import Registry
 MeterFactory = Callable[[Endpoint, bool, bool], UsageMeter]
 """(endpoint, stream, hide the usage event we asked for) -> meter of one answer."""
 
+TokenCounter = Callable[[str, bytes], int | None]
+"""(the provider's name of the model, request body) -> its input tokens; None where it cannot tell."""
+
 
 @dataclass(frozen=True, slots=True)
 class Governance:
@@ -39,6 +42,7 @@ class Engine:
     registry: Registry
     prices: PriceBook
     governance: Governance
+    token_counter: TokenCounter | None = None
     replays: Replays = field(default_factory=Replays)
     calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX
     in_flight: int = 0

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from palyra.core.errors import UpstreamFailed
+from palyra.core.errors import Overloaded, UpstreamFailed
 from palyra.core.limits import RESPONSE_COLLECT_BYTES_MAX
 from palyra.lifecycle.authenticate import authenticate
 from palyra.lifecycle.call import Call
@@ -12,6 +12,8 @@ from palyra.lifecycle.idempotency import Replay
 from palyra.lifecycle.route import route_call
 from palyra.lifecycle.wire import UpstreamCall, UpstreamFailure, UpstreamRequest
 
+KEPT_HEADERS = frozenset({b"content-type", b"retry-after"})
+
 
 async def count_tokens(call: Call, engine: Engine) -> Replay:
     """Ask the provider to count tokens. Raises PalyraError as a billed call would."""
@@ -19,6 +21,8 @@ async def count_tokens(call: Call, engine: Engine) -> Replay:
     now = engine.clock.now()
     route = route_call(call.ask.model, call.endpoint, subject, engine.registry, engine.prices, now)
     model = route.model
+    if engine.in_flight >= engine.calls_in_flight_max:
+        raise Overloaded("too many calls are in flight; retry in a moment")
     answer = _Collected()
     answer.call = engine.upstream.send(
         UpstreamRequest(
@@ -30,15 +34,18 @@ async def count_tokens(call: Call, engine: Engine) -> Replay:
         ),
         answer,
     )
+    engine.in_flight += 1
     try:
         await answer.complete
     except asyncio.CancelledError:
         answer.call.abort()
         raise
+    finally:
+        engine.in_flight -= 1
     if answer.failure is not None:
         raise error_of(answer.failure, model.provider)
     told = (b"x-palyra-request-id", call.request_id.encode()), (b"x-palyra-model", model.id.encode())
-    kept = tuple(header for header in answer.headers if header[0] == b"content-type")
+    kept = tuple(header for header in answer.headers if header[0] in KEPT_HEADERS)
     return Replay(answer.status, (*kept, *told), b"".join(answer.body))
 
 

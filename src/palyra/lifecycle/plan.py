@@ -34,6 +34,8 @@ from palyra.pricing.sheet import PriceSheet
 from palyra.pricing.usage import Usage
 
 LEASE_NS = int(LEASE_S * NANOSECONDS)
+COUNTED_KIND = "openai"
+"""The kind of provider whose tokens a ``TokenCounter`` may count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +144,7 @@ def _estimate(
     route: Route,
     engine: Engine,
 ) -> EstimateRecord:
-    ratio = engine.records.input_ratio(route.model.provider, route.model.id)
-    expected = expected_input(call.ask, ratio)
+    expected, method = _expected_input(call, route, engine)
     output = asked.output_tokens // EXPECTED_OUTPUT_SHARE
     return EstimateRecord(
         input_bytes=call.ask.text_bytes,
@@ -154,8 +155,23 @@ def _estimate(
         choices=granted.choices,
         cost_expected=sheet.cost(Usage(expected, output), call.ask.service_tier) if sheet else None,
         cost_bound=cost.billed(sheet, granted),
-        method="bytes" if ratio is None else "bytes x observed ratio",
+        method=method,
     )
+
+
+def _expected_input(call: Call, route: Route, engine: Engine) -> tuple[int, str]:
+    """Expected input tokens and how they were found: counted where the vocabulary is known, else by bytes.
+
+    Media and stored input are no text to count.
+    """
+    ask = call.ask
+    countable = route.provider_kind == COUNTED_KIND and not (ask.images or ask.audio or ask.hidden_input)
+    if engine.token_counter is not None and countable:
+        counted = engine.token_counter(route.model.upstream_name, call.raw_body)
+        if counted is not None:
+            return max(1, counted), "tokenizer"
+    ratio = engine.records.input_ratio(route.model.provider, route.model.id)
+    return expected_input(ask, ratio), "bytes" if ratio is None else "bytes x observed ratio"
 
 
 def _price(route: Route, sheet: PriceSheet | None, engine: Engine) -> PriceRecord | None:

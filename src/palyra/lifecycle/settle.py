@@ -24,7 +24,10 @@ SUCCESS = range(200, 300)
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How the exchange with the provider ended. ``status`` is None if no response head came."""
+    """How the exchange with the provider ended. ``status`` is None if no response head came.
+
+    ``seen_output_bytes`` is needed, and has to be right, only where ``reported`` does not say all.
+    """
 
     at: Instant
     status: int | None

@@ -149,7 +149,10 @@ class UsageMeter(Protocol):
         ...
 
     def seen_output_bytes(self) -> int:
-        """Return a bound on the bytes of generated content seen so far; never below the tokens seen."""
+        """Return a bound on the bytes of generated content seen so far; never below the tokens seen.
+
+        It is not free: ask only where the usage is not known.
+        """
         ...
 
     def seen_events(self) -> int:

@@ -51,6 +51,11 @@ class JournaledLedger:
         """The balances; read-only for everybody else."""
         return self._book
 
+    @property
+    def claims_kept(self) -> int:
+        """How many Idempotency-Keys are in memory."""
+        return len(self._claims)
+
     def balance(self, key: AccountKey) -> Balance:
         """See ``Ledger.balance``."""
         return self._book.balance(key)
@@ -93,7 +98,7 @@ class JournaledLedger:
         """See ``Ledger.settle``."""
         late = event.id in self._book.in_doubt
         if not late and event.id not in self._book.pending:
-            done(None)
+            self._repeat(event, done)
             return
         if late:
             event, settlement = replace(event, late=True), replace(settlement, late=True)
@@ -129,8 +134,10 @@ class JournaledLedger:
         self,
         claims: Iterable[ClaimChange],
         metered: Iterable[tuple[str, str, int, int]],
+        in_doubt: Iterable[tuple[str, RollupDelta]],
     ) -> None:
-        """Put back claims and calibration read at start-up."""
+        """Put back what was read at start-up. Claims come in the order of their expiry."""
+        self._in_doubt.update(in_doubt)
         for row in claims:
             entry = IdempotencyEntry(
                 row.request_id, bytes.fromhex(row.fingerprint), bool(row.finished), Instant(row.expires_at)
@@ -145,7 +152,7 @@ class JournaledLedger:
         self, event: LedgerEvent, decision: Decision, settlement: Settlement, delta: RollupDelta, done: Done
     ) -> None:
         if isinstance(event, Released | Expired) and event.id not in self._book.pending:
-            done(None)
+            self._repeat(event, done)
             return
         self._journal.append(
             Write(
@@ -160,7 +167,24 @@ class JournaledLedger:
             )
         )
 
+    def _repeat(self, event: LedgerEvent, done: Done) -> None:
+        """Changes nothing; ``done`` waits its turn, so that it is not told before the first outcome is."""
+        self._journal.append(Write(event.at, essential=True, done=done))
+
+    def _drop_old_claims(self, now: Instant) -> None:
+        """Claims stand in the order of their expiry, so only the first ones can be over."""
+        while self._claims:
+            (principal, key), entry = next(iter(self._claims.items()))
+            if not entry.finished or entry.expires_at > now:
+                return
+            del self._claims[principal, key]
+            change = ClaimChange(
+                principal, key, entry.fingerprint.hex(), entry.request_id, None, entry.expires_at
+            )
+            self._journal.append(Write(now, essential=False, claim=change))
+
     def _open_claim(self, event: Reserved, claim: IdempotencyClaim) -> ClaimChange:
+        self._drop_old_claims(event.at)
         expires_at = event.at + _CLAIM_TTL_NS
         self._claims[claim.principal, claim.key] = IdempotencyEntry(
             event.id, claim.fingerprint, finished=False, expires_at=Instant(expires_at)
@@ -198,7 +222,13 @@ class JournaledLedger:
 
 
 def resolve(writes: Sequence[Write], error: Exception | None) -> None:
-    """Tell every write of a batch how it went."""
+    """Tell every write of a batch how it went. Raises, at the end, what its callbacks raised."""
+    failures: list[Exception] = []
     for write in writes:
         if write.done is not None:
-            write.done(error)
+            try:
+                write.done(error)
+            except Exception as failure:  # noqa: BLE001 (one that fails must not leave the others waiting)
+                failures.append(failure)
+    if failures:
+        raise ExceptionGroup("callbacks of the ledger failed", failures)

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from palyra.budgets.policy import Policy
+from palyra.core.errors import LedgerUnavailable
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.ledger.book import Book
@@ -104,6 +105,8 @@ class MemoryRecords(JournaledRecords):
 
     async def save_policy(self, policy: Policy, audit: AuditEntry) -> None:
         """See ``Records.save_policy``."""
+        if policy.version <= self._versions.get(policy.id, 0):
+            raise LedgerUnavailable(f"version {policy.version} of {policy.id} is stored already")
         await super().save_policy(policy, audit)
         self._policies[policy.id] = policy
         self._versions[policy.id] = policy.version

@@ -5,8 +5,8 @@ from typing import Final
 from palyra.store.write import ClaimChange
 
 JOURNAL_HEAD: Final = "SELECT seq, chain FROM journal ORDER BY seq DESC LIMIT 1"
-LAST_INSTANT: Final = "SELECT max(at) FROM journal"
-JOURNAL_COUNT: Final = "SELECT count(*) FROM journal"
+LAST_INSTANT: Final = "SELECT max(at) FROM (SELECT at FROM journal ORDER BY seq DESC LIMIT 1000)"
+JOURNAL_COUNT: Final = "SELECT coalesce(max(seq), 0) FROM journal"
 JOURNAL_RECORDS: Final = (
     "SELECT seq, at, kind, ref, body, chain FROM journal WHERE seq > ? ORDER BY seq LIMIT ?"
 )
@@ -89,7 +89,14 @@ UNRESOLVED: Final = """
 SELECT state, reservation FROM decisions
 WHERE state IN ('pending', 'in_doubt') AND reservation IS NOT NULL
 """
-CLAIMS: Final = "SELECT principal, key, fingerprint, request_id, finished, expires_at FROM idempotency"
+# The first condition is the one of the partial index, word for word: without it SQLite reads every call.
+IN_DOUBT: Final = """
+SELECT body, state, settlement FROM decisions
+WHERE state IN ('pending', 'in_doubt') AND state = 'in_doubt' AND reservation IS NOT NULL
+"""
+CLAIMS: Final = """
+SELECT principal, key, fingerprint, request_id, finished, expires_at FROM idempotency ORDER BY expires_at
+"""
 METERED: Final = """
 SELECT provider, model, sum(metered_bytes), sum(metered_input_tokens) FROM rollups
 WHERE metered_bytes > 0 GROUP BY provider, model

@@ -7,10 +7,11 @@ schema up to date, restores the balances and checks them against the journal (D3
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import NullPool
 
 from palyra.budgets.policy import Policy
@@ -28,7 +29,7 @@ from palyra.store.lock import OwnerLock
 from palyra.store.migrate import upgrade
 from palyra.store.reader import Reader, connect_read_only
 from palyra.store.records import JournaledRecords
-from palyra.store.write import ClaimChange, Write
+from palyra.store.write import ClaimChange, RollupDelta, Write, rollup_delta
 from palyra.store.writer import Writer, link
 
 REPLAY_AT_START_MAX = 50_000
@@ -42,20 +43,22 @@ class SqliteStore:
     def __init__(self, path: Path, now: Callable[[], Instant], loop: asyncio.AbstractEventLoop) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = OwnerLock(path)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._lock.release)
             _migrate(path)
             connection = _open_writer(path)
+            undo.callback(connection.close)
             self.last_instant = Instant(connection.execute(sql.LAST_INSTANT).fetchone()[0] or 0)
             book = _restore_book(connection, max(now(), self.last_instant))
             self._writer = Writer(connection, self._hand_over)
             self.ledger = JournaledLedger(self._writer, book)
             connection.execute(sql.DROP_OLD_CLAIMS, (now(),))
             self.ledger.restore(
-                (ClaimChange(*row) for row in connection.execute(sql.CLAIMS)), connection.execute(sql.METERED)
+                (ClaimChange(*row) for row in connection.execute(sql.CLAIMS)),
+                connection.execute(sql.METERED),
+                _in_doubt(connection),
             )
-        except BaseException:
-            self._lock.release()
-            raise
+            undo.pop_all()
         self._loop = loop
         self._reader = Reader(path, loop)
         self.records = SqliteRecords(self._writer, self.ledger, now, self._reader)
@@ -152,6 +155,7 @@ def verify(path: Path, progress: Callable[[int, int], None] = lambda _done, _tot
 def _migrate(path: Path) -> None:
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
     event.listen(engine, "connect", _prepare_migration)
+    event.listen(engine, "begin", _begin_migration)
     try:
         with engine.begin() as connection:
             upgrade(connection)
@@ -160,8 +164,14 @@ def _migrate(path: Path) -> None:
 
 
 def _prepare_migration(connection: sqlite3.Connection, _record: object) -> None:
+    # The module would commit before each CREATE: a start that is killed would leave half a schema.
+    connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_migration(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _open_writer(path: Path) -> sqlite3.Connection:
@@ -205,6 +215,14 @@ def _restore_book(connection: sqlite3.Connection, now: Instant) -> Book:
             account.held == held_by.get(key, 0), "D3", f"account {key} holds what no reservation explains"
         )
     return book
+
+
+def _in_doubt(connection: sqlite3.Connection) -> Iterator[tuple[str, RollupDelta]]:
+    """What each call in doubt counts for in the rollups: a late settlement takes it back (L7)."""
+    for row in connection.execute(sql.IN_DOUBT):
+        stored = codec.stored_decision(*row)
+        if stored.settlement is not None:
+            yield stored.decision.request_id, rollup_delta(stored.decision, stored.settlement)
 
 
 def _check_balances(book: Book, connection: sqlite3.Connection) -> None:

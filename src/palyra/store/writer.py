@@ -1,9 +1,14 @@
 """The one thread that writes: it commits whatever has queued up as one transaction (group commit).
 
 Rows go to SQLite as one JSON array per table, so that a commit takes a handful of calls without the
-interpreter lock, however many calls it serves. A full disk fails reservations and keeps the essential
-writes until there is room; a failing disk poisons the writer for good, because after a failed fsync
-nobody knows what is stored.
+interpreter lock, however many calls it serves.
+
+| what fails                  | reservations and other writes | essential writes                       |
+|-----------------------------|-------------------------------|----------------------------------------|
+| the disk is full            | fail at once                  | are kept until there is room           |
+| the disk, for good          | fail, and all later ones      | fail: the writer is poisoned, because  |
+|                             |                               | nobody knows what a failed fsync left  |
+| one write cannot be stored  | only that one fails           | poisoned: its truth cannot be recorded |
 """
 
 import hashlib
@@ -13,7 +18,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
 from palyra.core.errors import LedgerUnavailable
-from palyra.core.limits import JOURNAL_QUEUE_MAX
+from palyra.core.limits import JOURNAL_QUEUE_MAX, SETTLE_WAIT_S
 from palyra.ledger.account import AccountKey
 from palyra.store import sql
 from palyra.store.codec import encode
@@ -21,6 +26,8 @@ from palyra.store.write import RollupDelta, RollupKey, Write
 
 BATCH_MAX = 2_048
 RETRY_S = 0.1
+CLOSE_ATTEMPTS = int(SETTLE_WAIT_S / RETRY_S)
+"""How often a closing writer tries again to write what it kept, before it leaves that to the next start."""
 FATAL_CODES = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 Resolved = Callable[[Sequence[Write], Exception | None], None]
@@ -36,6 +43,7 @@ class Writer:
         self._queue: SimpleQueue[Write | None] = SimpleQueue()
         self._retained: list[Write] = []
         self._closing = threading.Event()
+        self._ended = threading.Event()
         self._writable = True
         self._poisoned: Exception | None = None
         head = connection.execute(sql.JOURNAL_HEAD).fetchone()
@@ -49,7 +57,9 @@ class Writer:
 
     def accepts(self) -> bool:
         """Whether a new reservation would be written now."""
-        return self._writable and self._poisoned is None and self._queue.qsize() < JOURNAL_QUEUE_MAX
+        if self._poisoned is not None or self._closing.is_set():
+            return False
+        return self._writable and self._queue.qsize() < JOURNAL_QUEUE_MAX
 
     @property
     def poisoned(self) -> bool:
@@ -57,11 +67,16 @@ class Writer:
         return self._poisoned is not None
 
     def append(self, write: Write) -> None:
-        """Queue one write."""
+        """Queue one write. After ``close`` it fails."""
         self._queue.put(write)
+        if self._ended.is_set():
+            self._turn_away([])
 
     def close(self) -> None:
-        """Write what is queued, then stop and close the connection."""
+        """Write what is queued, then stop and close the connection.
+
+        What cannot be written within CLOSE_ATTEMPTS fails; the next start finds those calls pending.
+        """
         self._closing.set()
         self._queue.put(None)
         if self._thread.is_alive():
@@ -69,14 +84,28 @@ class Writer:
         self._connection.close()
 
     def _run(self) -> None:
-        while True:
+        attempts_left = CLOSE_ATTEMPTS
+        while attempts_left:
             batch, last = self._next_batch()
             if batch:
                 self._commit_or_fail(batch)
-            if last and not self._retained:
-                return
-            if last and self._poisoned is not None:
-                return
+            if last:
+                attempts_left = attempts_left - 1 if self._retained else 0
+        self._ended.set()
+        self._turn_away(self._retained)
+
+    def _turn_away(self, kept: list[Write]) -> None:
+        """Fail what was kept and what came too late."""
+        left = list(kept)
+        while not self._queue.empty():
+            try:
+                late = self._queue.get_nowait()
+            except Empty:  # the other thread took it
+                break
+            if late is not None:
+                left.append(late)
+        if left:
+            self._resolved(left, LedgerUnavailable("the ledger is closed"))
 
     def _next_batch(self) -> tuple[list[Write], bool]:
         """Essential writes kept from a failed commit come first; then everything queued, up to a bound."""
@@ -97,18 +126,40 @@ class Writer:
         if self._poisoned is not None:
             self._resolved(batch, LedgerUnavailable(f"the disk of the ledger failed: {self._poisoned}"))
             return
-        try:
-            self._commit(batch)
-        except sqlite3.Error as error:
-            self._rollback()
-            if _is_fatal(error):
-                self._poisoned = error
-            self._sort_out(batch, error)
-        else:
+        error = self._try(batch)
+        if error is None:
             self._writable = True
             self._resolved(batch, None)
+        elif _is_of_the_disk(error):
+            self._sort_out(batch, error)
+        else:
+            self._one_by_one(batch)
 
-    def _sort_out(self, batch: list[Write], error: sqlite3.Error) -> None:
+    def _try(self, batch: list[Write]) -> Exception | None:
+        """Commit, or roll back and return why."""
+        try:
+            self._commit(batch)
+        except Exception as error:  # noqa: BLE001 (a thread that dies would leave every call waiting)
+            if not self._rolled_back() or _is_fatal(error):
+                self._poisoned = error
+            return error
+        return None
+
+    def _one_by_one(self, batch: list[Write]) -> None:
+        """Some write of the batch cannot be stored: the others must not suffer for it. Keeps their order."""
+        for place, write in enumerate(batch):
+            error = self._try([write])
+            if error is None:
+                self._resolved([write], None)
+            elif not _is_of_the_disk(error) and not write.essential:
+                self._resolved([write], LedgerUnavailable(f"this cannot be stored: {error}"))
+            else:
+                if not _is_of_the_disk(error):
+                    self._poisoned = error
+                self._sort_out(batch[place:], error)
+                return
+
+    def _sort_out(self, batch: list[Write], error: Exception) -> None:
         reason = LedgerUnavailable(f"the ledger cannot be written: {error}")
         if self._poisoned is not None:
             self._resolved(batch, reason)
@@ -117,9 +168,13 @@ class Writer:
         self._writable = not self._retained
         self._resolved([write for write in batch if not write.essential], reason)
 
-    def _rollback(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+    def _rolled_back(self) -> bool:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            return False
+        return True
 
     def _commit(self, batch: list[Write]) -> None:
         seq, chain, journal_rows = self._chain_rows(batch)
@@ -167,7 +222,12 @@ def link(previous: str, seq: int, at: int, kind: str, ref: str, body: str) -> st
     return digest.hexdigest()
 
 
-def _is_fatal(error: sqlite3.Error) -> bool:
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether any write would have failed: no room, no memory, a lock, or damage."""
+    return isinstance(error, sqlite3.OperationalError | MemoryError) or _is_fatal(error)
+
+
+def _is_fatal(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF in FATAL_CODES
 

@@ -25,7 +25,7 @@ def make_meter(endpoint: Endpoint, stream: bool, hide_usage: bool) -> UsageMeter
                 return SseMeter(openai.ResponseStream(), hide=False)
             case Endpoint.embeddings | Endpoint.count_tokens:
                 pass
-    return BodyMeter(_body_reader(endpoint))
+    return BodyMeter(_body_reader(endpoint), _content_reader(endpoint))
 
 
 def _body_reader(endpoint: Endpoint) -> Callable[[bytes], Reported | None]:
@@ -40,6 +40,16 @@ def _body_reader(endpoint: Endpoint) -> Callable[[bytes], Reported | None]:
             return openai.read_body
 
 
+def _content_reader(endpoint: Endpoint) -> Callable[[bytes], int]:
+    match endpoint:
+        case Endpoint.messages:
+            return anthropic.shown_in_body
+        case Endpoint.chat_completions | Endpoint.completions | Endpoint.responses:
+            return openai.shown_in_body
+        case Endpoint.embeddings | Endpoint.count_tokens:
+            return len
+
+
 def _read_nothing(body: bytes) -> Reported:
     """Counting tokens is free: its usage is known, and nothing."""
     del body
@@ -49,10 +59,11 @@ def _read_nothing(body: bytes) -> Reported:
 class BodyMeter:
     """A ``UsageMeter`` for a whole body: keeps references to the chunks, parses once, at the end."""
 
-    __slots__ = ("_bytes", "_chunks", "_read", "_reported")
+    __slots__ = ("_bytes", "_chunks", "_read", "_reported", "_shown")
 
-    def __init__(self, read: Callable[[bytes], Reported | None]) -> None:
+    def __init__(self, read: Callable[[bytes], Reported | None], shown: Callable[[bytes], int]) -> None:
         self._read = read
+        self._shown = shown
         self._chunks: list[bytes] = []
         self._bytes = 0
         self._reported: Reported | None = None
@@ -69,9 +80,7 @@ class BodyMeter:
     def finish(self) -> bytes:
         """Parse what came. Nothing is ever held back."""
         if self._chunks:
-            body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            self._reported = self._read(body)
-            self._chunks = []
+            self._reported = self._read(self._body())
         return b""
 
     def reported(self) -> Reported | None:
@@ -79,9 +88,14 @@ class BodyMeter:
         return self._reported
 
     def seen_output_bytes(self) -> int:
-        """Return the length of the body."""
-        return self._bytes
+        """Return the bytes of the content in the body; the body's length if it cannot be read."""
+        return self._shown(self._body()) if self._chunks else self._bytes
 
     def seen_events(self) -> int:
         """Return 0: a body has no events."""
         return 0
+
+    def _body(self) -> bytes:
+        if len(self._chunks) > 1:
+            self._chunks = [b"".join(self._chunks)]
+        return self._chunks[0]

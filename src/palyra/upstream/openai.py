@@ -13,7 +13,12 @@ import msgspec
 
 from palyra.core import limits
 from palyra.lifecycle.wire import Reported
+from palyra.upstream.content import Content, Shown, text_bytes
 from palyra.upstream.counts import NOT_JSON, count, group, reported
+
+_SEARCH = b"web_search_call"
+
+_WITHOUT_CONTENT = (".added", ".done", ".in_progress", ".completed", ".searching")
 
 
 class _Chunk(msgspec.Struct):
@@ -25,22 +30,83 @@ class _Chunk(msgspec.Struct):
     service_tier: object = None
 
 
+class _Delta(msgspec.Struct, forbid_unknown_fields=True):
+    content: str | None = None
+    role: object = None
+
+
+class _Choice(msgspec.Struct, forbid_unknown_fields=True):
+    delta: _Delta
+    index: object = None
+    finish_reason: object = None
+    logprobs: msgspec.Raw = msgspec.Raw()
+
+
+class _PlainChunk(msgspec.Struct):
+    """The usual chunk of a chat, where nothing but ``content`` was generated."""
+
+    choices: list[_Choice]
+
+
+class _AnyChunk(msgspec.Struct):
+    choices: list[object]
+
+
+class _AnyAnswer(msgspec.Struct):
+    choices: list[object] | None = None
+    output: list[object] | None = None
+
+
 class _Response(msgspec.Struct):
     usage: object = None
     model: object = None
     service_tier: object = None
+    output: msgspec.Raw = msgspec.Raw()
+
+
+class _Action(msgspec.Struct):
+    type: object = "search"
+
+
+class _Item(msgspec.Struct):
+    type: object = None
+    action: _Action | None = None
 
 
 class _ResponseEvent(msgspec.Struct):
     response: _Response | None = None
 
 
+class _ShownResponse(msgspec.Struct):
+    output: list[object] = []
+
+
+class _ShownEvent(msgspec.Struct):
+    """A Responses event. One text is told up to five times: delta, done, part, item, response."""
+
+    type: str
+    output_index: int = 0
+    delta: object = None
+    text: str = ""
+    arguments: str = ""
+    input: str = ""
+    refusal: str = ""
+    part: object = None
+    item: object = None
+    response: _ShownResponse | None = None
+
+
+_plain_chunk = msgspec.json.Decoder(_PlainChunk)
+_any_chunk = msgspec.json.Decoder(_AnyChunk)
+_shown_event = msgspec.json.Decoder(_ShownEvent)
+
+
 def read_usage(
-    value: object, *, model: object, tier: object, output_expected: bool = True
+    value: object, *, model: object, tier: object, output_expected: bool = True, searches: int = 0
 ) -> Reported | None:
     """Read a ``usage`` object. None unless input or output is known.
 
-    ``output_expected`` is False for embeddings, whose usage has no output.
+    ``output_expected`` is False for embeddings, whose usage has no output; ``searches`` were run beside it.
     """
     fields = group(value)
     given_input = count(fields, "prompt_tokens", "input_tokens")
@@ -52,6 +118,7 @@ def read_usage(
     usage = {
         **_input(fields, given_input or 0),
         **_output(fields, given_input, given_output),
+        "web_searches": searches,
     }
     return reported(
         usage,
@@ -112,9 +179,43 @@ def _read_body(body: bytes, *, output_expected: bool) -> Reported | None:
         answer = msgspec.json.decode(body, type=_Response)
     except NOT_JSON:
         return None
+    return _read_response(answer, output_expected=output_expected)
+
+
+def _read_response(answer: _Response, *, output_expected: bool = True) -> Reported | None:
     return read_usage(
-        answer.usage, model=answer.model, tier=answer.service_tier, output_expected=output_expected
+        answer.usage,
+        model=answer.model,
+        tier=answer.service_tier,
+        output_expected=output_expected,
+        searches=_searches(answer.output),
     )
+
+
+def _searches(output: msgspec.Raw) -> int:
+    """Web searches among a response's output items: they are billed each, and usage does not tell them.
+
+    Opening a page and looking through it are free; a search that does not say what it did is billed.
+    """
+    raw = bytes(output)
+    if _SEARCH not in raw:
+        return 0
+    try:
+        items = msgspec.json.decode(raw, type=list[_Item])
+    except NOT_JSON:
+        return raw.count(_SEARCH)
+    calls = [item for item in items if item.type == _SEARCH.decode()]
+    return sum(1 for call in calls if call.action is None or call.action.type == "search")
+
+
+def shown_in_body(body: bytes) -> int:
+    """Bytes of the generated content in a completion or a response; the whole body's if it is neither."""
+    try:
+        answer = msgspec.json.decode(body, type=_AnyAnswer)
+        known = answer.choices is not None or answer.output is not None
+        return text_bytes(answer.choices) + text_bytes(answer.output) if known else len(body)
+    except NOT_JSON:
+        return len(body)
 
 
 class ChatStream:
@@ -140,6 +241,17 @@ class ChatStream:
         """Return the usage seen so far."""
         return self._reported
 
+    def shown(self, payload: bytes) -> Content:
+        """Count the content of one chunk: a choice in it is a token at least."""
+        try:
+            choices = _plain_chunk.decode(payload).choices
+        except NOT_JSON:
+            return _shown_in_any_chunk(payload)
+        size = 0
+        for choice in choices:
+            size += max(1, text_bytes(choice.delta.content))
+        return size
+
 
 class ResponseStream:
     """Reads Responses API events: ``response.completed``, ``.incomplete`` and ``.failed`` carry usage."""
@@ -157,9 +269,37 @@ class ResponseStream:
             return None
         response = event.response
         if response is not None and response.usage:
-            self._reported = read_usage(response.usage, model=response.model, tier=response.service_tier)
+            self._reported = _read_response(response)
         return False
 
     def reported(self) -> Reported | None:
         """Return the usage seen so far."""
         return self._reported
+
+    def shown(self, payload: bytes) -> Content:
+        """Count the content of one event."""
+        try:
+            event = _shown_event.decode(payload)
+        except NOT_JSON:
+            return len(payload)
+        if event.response is not None:
+            return tuple(
+                Shown(text_bytes(item), index, telling=4) for index, item in enumerate(event.response.output)
+            )
+        told = (event.text, event.arguments, event.input, event.refusal)
+        sizes = (text_bytes(event.delta), sum(map(text_bytes, told)), text_bytes(event.part))
+        sizes = (*sizes, text_bytes(event.item))
+        if event.type.endswith(".delta"):
+            sizes = (max(1, sizes[0]), *sizes[1:])
+        elif not any(sizes) and not event.type.endswith(_WITHOUT_CONTENT):
+            return len(payload)
+        return tuple(Shown(size, event.output_index, telling) for telling, size in enumerate(sizes))
+
+
+def _shown_in_any_chunk(payload: bytes) -> int:
+    """Count a chunk with tool calls, reasoning, plain text or anything else."""
+    try:
+        choices = _any_chunk.decode(payload).choices
+    except NOT_JSON:
+        return len(payload)
+    return max(text_bytes(choices), len(choices))

@@ -117,6 +117,8 @@ class ResponseParser:
         if status < 200:
             self.headers.clear()
             return
+        if status > 599:
+            raise ProtocolError("a status that HTTP does not have")
         self.status = status
         self.keep_alive = parser.should_keep_alive()
         self._quiet_bytes = 0

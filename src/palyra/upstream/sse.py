@@ -5,6 +5,7 @@ from typing import Protocol
 
 from palyra.core import limits
 from palyra.lifecycle.wire import Reported
+from palyra.upstream.content import Content, StreamContent
 
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _CHOICE = re.compile(rb'"choices"\s*:\s*\[\s*[^\s\]]')
@@ -30,6 +31,10 @@ class EventReader(Protocol):
         """Return the usage read so far."""
         ...
 
+    def shown(self, payload: bytes) -> Content:
+        """Say how much generated content one payload carries; its whole length if that is not known."""
+        ...
+
 
 class SseMeter:
     """A ``UsageMeter`` for streams.
@@ -40,7 +45,7 @@ class SseMeter:
 
     __slots__ = (
         "_after_cr",
-        "_bytes",
+        "_content",
         "_edge",
         "_events",
         "_hidden_last",
@@ -55,7 +60,7 @@ class SseMeter:
     def __init__(self, reader: EventReader, *, hide: bool) -> None:
         self._reader = reader
         self._hide = hide
-        self._bytes = 0
+        self._content = StreamContent(reader.shown)
         self._events = 0
         self._tail: list[bytes] = []
         self._tail_bytes = 0
@@ -67,7 +72,7 @@ class SseMeter:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take body bytes; return what goes to the client now."""
-        self._bytes += len(chunk)
+        self._content.add(chunk)
         if not self._tail_bytes and not self._after_cr and chunk.endswith(_WHOLE):
             # Whole events only, the normal case: nothing to parse unless one has usage that is not null.
             mentions = chunk.count(_USAGE)
@@ -94,8 +99,8 @@ class SseMeter:
         return self._reader.reported()
 
     def seen_output_bytes(self) -> int:
-        """Return all bytes of the stream: framing included, so never below the tokens seen."""
-        return self._bytes
+        """Return the bytes of the content in the stream; parsed now, so ask only when usage is missing."""
+        return self._content.seen_bytes()
 
     def seen_events(self) -> int:
         """Return how many events were seen."""
