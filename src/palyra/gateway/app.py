@@ -147,7 +147,7 @@ class Gateway:
             raise RequestTooLarge(f"the body has {int(declared)} bytes; at most {limit} are accepted")
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise InvalidRequest(
-                "compressed bodies are not accepted; send plain JSON", param="content-encoding"
+                "content-encoding is not accepted; send the JSON as it is", param="content-encoding"
             )
         pieces: list[bytes] = []
         size = 0
@@ -181,11 +181,11 @@ class Gateway:
         await _send_whole(Replay(200, told, msgspec.json.encode(body)), send)
 
     async def _refuse(self, error: PalyraError, request_id: str, anthropic: bool, send: Send) -> None:
-        headers = problem_headers(error, request_id)
-        if isinstance(error, RequestTooLarge):
-            headers.append((b"connection", b"close"))
+        # The connection stays open even if the body is still coming: it is thrown away until its deadline.
+        # A close would reset the connection, and a client that is still sending would never read why.
+        headers = tuple(problem_headers(error, request_id))
         body = problem_body(error, request_id, anthropic=anthropic)
-        await _send_whole(Replay(error.status, tuple(headers), body), send)
+        await _send_whole(Replay(error.status, headers, body), send)
 
 
 class ClientLeft(Exception):

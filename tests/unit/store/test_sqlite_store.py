@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from fakes.records import NOON, FakeClock
 from fakes.till import Till, account, assert_books_agree, balances, decision, hold, journal_events
-from palyra.core.instant import NANOSECONDS, Instant
+from palyra.core.instant import NANOSECONDS
 from palyra.core.invariant import InvariantViolation
 from palyra.ledger.account import EMPTY, Balance
 from palyra.ledger.book import replay

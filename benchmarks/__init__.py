@@ -1,0 +1,1 @@
+"""What Palyra costs: measured, not promised. ``python -m benchmarks``."""
