@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Iterator
-from enum import EnumType
+from enum import Enum
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,7 +81,7 @@ def _row(parameter: Any) -> str:
 
 def _notes(parameter: Any) -> Iterator[str]:
     annotation: object = parameter.type_descriptor.annotation
-    if isinstance(annotation, EnumType):
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
         yield f"One of: {', '.join(f'`{member.value}`' for member in annotation)}."
     if parameter.required and parameter.param_type_name == "option":
         yield "Required."
