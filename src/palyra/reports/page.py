@@ -26,7 +26,7 @@ def explain_lines(document: Document) -> list[str]:
     sections = (
         _call(document),
         _estimate(document.get("estimate")),
-        _evaluations(document.get("evaluations") or ()),
+        _evaluations(document.get("evaluations") or (), document["message"]),
         _clamp(document.get("clamp")),
         _price(document.get("price")),
         _settlement(document.get("settlement")),
@@ -123,7 +123,8 @@ def _estimate(estimate: Document | None) -> list[str]:
     return ["Estimate", *_pairs(pairs)]
 
 
-def _evaluations(evaluations: Sequence[Document]) -> list[str]:
+def _evaluations(evaluations: Sequence[Document], told: str) -> list[str]:
+    """The policies with their numbers; a message that the page began with is not told again."""
     if not evaluations:
         return ["Budgets", "  No budget applied to this call."]
     amounts = ("consumed", "this call", "projected", "soft", "hard")
@@ -138,11 +139,11 @@ def _evaluations(evaluations: Sequence[Document]) -> list[str]:
                 _amount(each, name)
                 for name in ("consumed", "amount", "projected", "soft_limit", "hard_limit")
             ),
-            each["status"] + (f" (would {each['would']})" if each["would"] else ""),
+            each["status"] + (f" ({each['would'].replace('_', ' ')})" if each["would"] else ""),
         )
         for each in evaluations
     ]
-    notes = [_note(each) for each in evaluations if each["message"]]
+    notes = [_note(each) for each in evaluations if each["message"] not in ("", told)]
     return ["Budgets", *table(header, rows, frozenset(range(4, 9))), *notes]
 
 
