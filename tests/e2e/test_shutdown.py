@@ -13,7 +13,7 @@ from palyra.store.sqlite import verify
 async def test_a_call_in_flight_is_resolved_before_the_daemon_ends(
     daemon_factory: DaemonFactory, stub: Stub
 ) -> None:
-    stub.script = Answer(chunks=50, stall_after=3)
+    stub.script = Answer(chunks=50, stall_after=10)
     daemon = daemon_factory(config(stub.url, budgets=[budget("all", "1.00")]))
     key = daemon.create_key(principal="alice")
     body = {
@@ -23,7 +23,7 @@ async def test_a_call_in_flight_is_resolved_before_the_daemon_ends(
         "messages": [{"role": "user", "content": "hi"}],
     }
     reading = asyncio.create_task(
-        raw.call(daemon.url, "/v1/chat/completions", json_body=body, key=key, leave_after_chunks=2)
+        raw.call(daemon.url, "/v1/chat/completions", json_body=body, key=key, leave_after_chunks=1)
     )
     await eventually(lambda: len(stub.generations) == 1, "the call at the provider")
     await reading

@@ -46,8 +46,9 @@ class Door:
 
 
 def host_name(header: str) -> str:
-    """The name in a Host header, lower case, without port, brackets or a trailing dot."""
+    """The name in a Host header, lower case, without port, brackets or a trailing dot; "" for no host."""
     text = header.strip().lower()
     if text.startswith("["):
-        return text[1:].partition("]")[0]
+        address, _, rest = text[1:].partition("]")
+        return address if not rest or rest.startswith(":") else ""
     return text.partition(":")[0].rstrip(".")

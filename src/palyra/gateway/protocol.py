@@ -18,6 +18,8 @@ from palyra.core.limits import (
     HEADER_RECEIVE_S,
 )
 
+_VERSIONS = frozenset({"1.0", "1.1"})
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """One client connection whose every wait has a bound."""
@@ -34,7 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._head_lines = 0
-        self._too_large = False
+        self._refusal = _NOT_HTTP
         self._advanced = False
         self._quiet_bytes = 0
 
@@ -65,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._quiet_bytes += len(data)
             if self._quiet_bytes > HEADER_BYTES_MAX:
-                self._too_large = True
+                self._refusal = _HEAD_TOO_LARGE
                 self.send_400_response("too large")
                 return
         if self._deadline is None and self.timeout_keep_alive_task is None and not self._answering():
@@ -76,7 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Say what is wrong and close; inside another answer only closing is left to say it."""
         del msg
         if not self._answering():
-            self.transport.write(_HEAD_TOO_LARGE if self._too_large else _NOT_HTTP)
+            self.transport.write(self._refusal)
         self._close_soon()
 
     def on_message_begin(self) -> None:
@@ -100,7 +102,16 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """From here on the body has its deadline."""
+        """From here on the body has its deadline. Only HTTP/1.x goes on: the parser takes 0.9 and 2.0, too.
+
+        It also takes no body from a request that offers an upgrade, and would read it as the next request.
+        """
+        parser = self.parser
+        if parser is None or parser.get_http_version() not in _VERSIONS:
+            raise ValueError("not HTTP/1.x")
+        if parser.should_upgrade():
+            self._refusal = _NO_UPGRADE
+            raise ValueError("an upgrade is offered")
         self._in_head = False
         self._advanced = True
         self._arm(self.body_receive_s)
@@ -149,7 +160,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > HEADER_BYTES_MAX or self._head_lines > HEADER_COUNT_MAX:
-            self._too_large = True
+            self._refusal = _HEAD_TOO_LARGE
             raise ValueError("request head too large")
 
     def _watch_reader(self) -> None:
@@ -190,6 +201,11 @@ def _refusal(status: bytes, message: str, code: str) -> bytes:
 
 
 _NOT_HTTP = _refusal(b"400 Bad Request", "this is no valid HTTP/1.1 request", "invalid_request_error")
+_NO_UPGRADE = _refusal(
+    b"400 Bad Request",
+    "Upgrade is not supported; send plain HTTP/1.1 (with Java's HttpClient: version(HTTP_1_1))",
+    "invalid_request_error",
+)
 _HEAD_TOO_LARGE = _refusal(
     b"431 Request Header Fields Too Large",
     f"the request head is larger than {HEADER_BYTES_MAX} bytes or has more than {HEADER_COUNT_MAX} headers",

@@ -45,5 +45,11 @@ class Engine:
     token_counter: TokenCounter | None = None
     replays: Replays = field(default_factory=Replays)
     calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX
+    reserving: int = 0
     in_flight: int = 0
     draining: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no further call may start (V2). Those that wait for the disk are in flight in a moment."""
+        return self.reserving + self.in_flight >= self.calls_in_flight_max

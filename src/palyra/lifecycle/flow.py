@@ -1,5 +1,6 @@
 """THE PATH of one call, all its stages in reading order."""
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from palyra.core.errors import Overloaded, PalyraError
@@ -47,7 +48,7 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
         earlier = earlier_answer(claim, engine.records, engine.replays)
         if earlier is not None:
             return Repeated(*earlier)
-    if engine.in_flight >= engine.calls_in_flight_max:
+    if engine.full:
         raise Overloaded("too many calls are in flight; retry in a moment")
     plan = make_plan(call, subject, rules.index, engine, engine.clock.now())
     if not plan.judgement.admitted:
@@ -59,9 +60,9 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
     except PalyraError as error:
         error.headers = decision_headers(plan)
         raise
-    finally:
-        if not exchange.streams:
-            exchange.abandon()
+    except asyncio.CancelledError:
+        exchange.abandon()
+        raise
     return Answered(plan, exchange)
 
 

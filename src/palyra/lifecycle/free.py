@@ -21,7 +21,7 @@ async def count_tokens(call: Call, engine: Engine) -> Replay:
     now = engine.clock.now()
     route = route_call(call.ask.model, call.endpoint, subject, engine.registry, engine.prices, now)
     model = route.model
-    if engine.in_flight >= engine.calls_in_flight_max:
+    if engine.full:
         raise Overloaded("too many calls are in flight; retry in a moment")
     answer = _Collected()
     answer.call = engine.upstream.send(

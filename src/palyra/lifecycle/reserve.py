@@ -10,6 +10,8 @@ from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.ports import IdempotencyClaim
 
+GONE = "the caller went away before the call was sent"
+
 
 async def reserve(plan: Plan, claim: IdempotencyClaim | None, engine: Engine) -> None:
     """Hold every amount of the plan, all or none (L5). Raises LedgerUnavailable.
@@ -21,7 +23,7 @@ async def reserve(plan: Plan, claim: IdempotencyClaim | None, engine: Engine) ->
     def done(error: Exception | None) -> None:
         if durable.cancelled():
             if error is None:
-                give_back(plan, "the caller went away before the call was sent", engine)
+                give_back(plan, GONE, engine)
         elif error is None:
             durable.set_result(None)
         else:
@@ -30,7 +32,16 @@ async def reserve(plan: Plan, claim: IdempotencyClaim | None, engine: Engine) ->
     shortfall = engine.ledger.reserve(plan.reservation, plan.decision, claim, done)
     if shortfall is not None:
         unreachable("L1", f"planned within {shortfall.limit}, and {shortfall.account} cannot hold it")
-    await durable
+    engine.reserving += 1
+    try:
+        await durable
+    except asyncio.CancelledError:
+        # Cancelled in the very turn in which it became durable: ``done`` saw a caller that was still there.
+        if not durable.cancelled() and durable.exception() is None:
+            give_back(plan, GONE, engine)
+        raise
+    finally:
+        engine.reserving -= 1
 
 
 def give_back(plan: Plan, reason: str, engine: Engine) -> None:

@@ -169,7 +169,10 @@ def _counterfactual_cost(plan: Plan, metered: Metered | None, cost: int | None) 
     usage = metered.usage
     if usage.output_tokens <= most:
         return cost
-    return plan.sheet.cost(Usage(usage.input_tokens, most), metered.service_tier)
+    audio = min(usage.output_audio_tokens, most)
+    reasoning = min(usage.reasoning_tokens, most - audio)
+    shorter = replace(usage, output_tokens=most, output_audio_tokens=audio, reasoning_tokens=reasoning)
+    return plan.sheet.cost(shorter, metered.service_tier)
 
 
 def usage_record(usage: Usage) -> UsageRecord:

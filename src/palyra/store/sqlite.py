@@ -176,15 +176,15 @@ def _begin_migration(connection: Connection) -> None:
 
 def _open_writer(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "wal_autocheckpoint=4000",
-        "journal_size_limit=67108864",
-        "cache_size=-65536",
+    for statement in (
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=FULL",
+        "PRAGMA foreign_keys=ON",
+        "PRAGMA wal_autocheckpoint=4000",
+        "PRAGMA journal_size_limit=67108864",
+        "PRAGMA cache_size=-65536",
     ):
-        connection.execute(f"PRAGMA {pragma}")
+        connection.execute(statement)
     return connection
 
 

@@ -331,3 +331,24 @@ async def test_a_client_that_pipelines_and_leaves_is_noticed_by_the_call_that_ru
         wire.reset()
         await happens(lambda: app.gone == ["/stream"])
         assert app.served == ["/stream"]
+
+
+@pytest.mark.parametrize("version", ["0.9", "2.0"])
+async def test_another_version_of_http_is_refused(version: str) -> None:
+    async with serving(Patient) as (url, app), Wire(url) as wire:
+        wire.send(f"POST /x HTTP/{version}\r\nhost: a\r\ncontent-length: 0\r\n\r\n".encode())
+        assert (await wire.reply()).status == 400
+        assert app.served == []
+
+
+async def test_the_body_of_a_request_that_offers_an_upgrade_is_not_read_as_the_next_request() -> None:
+    async with serving(Patient) as (url, app), Wire(url) as wire:
+        inner = request(url, "/inner", body=b"ok")
+        head = b"POST /x HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+        wire.send(head + b"content-length: %d\r\n\r\n" % len(inner))
+        reply = await wire.reply()
+        wire.send(inner)
+        await wire.shut()
+        assert reply.status == 400
+        assert "Upgrade" in str(reply.error()["message"])
+        assert app.served == []

@@ -37,7 +37,7 @@ def test_headers_win_over_fields() -> None:
     ],
 )
 def test_the_wire_format_s_own_fields_name_the_session(fields: dict[str, object], session: str) -> None:
-    assert hints(**fields).session == session
+    assert hints(None, **fields).session == session
 
 
 @pytest.mark.parametrize("name", sorted(TASK_CLASSES))

@@ -43,6 +43,7 @@ def _create_money_tables() -> None:
             sa.Column(figure, sa.BigInteger, nullable=False)
             for figure in ("posted", "held", "shadow_posted", "shadow_held")
         ),
+        *_exact("posted", "held", "shadow_posted", "shadow_held"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -69,8 +70,16 @@ def _create_money_tables() -> None:
                 "metered_input_tokens",
             )
         ),
+        *_exact("cost", "input_tokens", "output_tokens"),
         sqlite_with_rowid=False,
     )
+
+
+def _exact(*figures: str) -> list[sa.CheckConstraint]:
+    """SQLite turns a sum beyond 64 bits into a float without a word; PostgreSQL refuses it by itself."""
+    if op.get_bind().dialect.name != "sqlite":
+        return []
+    return [sa.CheckConstraint(f"typeof({figure}) = 'integer'") for figure in figures]
 
 
 def _create_record_tables() -> None:
