@@ -27,7 +27,7 @@ def daemon_factory(tmp_path: Path) -> Iterator[DaemonFactory]:
     """``daemon_factory(settings, name="daemon", **environment)`` starts a daemon; all end with the test."""
     started: list[DaemonProcess] = []
 
-    def start(settings: Config | str, name: str = "daemon", **environment: str) -> DaemonProcess:
+    def start(settings: Config | str | None, name: str = "daemon", **environment: str) -> DaemonProcess:
         daemon = DaemonProcess(tmp_path / name, settings, environment)
         started.append(daemon)
         return daemon.start()

@@ -165,10 +165,14 @@ async def eventually(condition: Callable[[], bool], what: str, deadline_s: float
 
 @dataclass(slots=True)
 class DaemonProcess:
-    """``palyra serve`` with a config in ``directory``. ``start`` it; ``close`` ends whatever runs."""
+    """``palyra serve`` with a config in ``directory``. ``start`` it; ``close`` ends whatever runs.
+
+    ``settings`` None starts it without ``--config``: it takes what it finds in ``directory`` or in the
+    environment.
+    """
 
     directory: Path
-    settings: Config | str
+    settings: Config | str | None
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     url: str = ""
     owner_key: str = ""
@@ -200,12 +204,15 @@ class DaemonProcess:
     def start(self) -> Self:
         """Start and wait for the line with its address; AssertionError with its stderr if none comes."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        text = self.settings if isinstance(self.settings, str) else toml_text.dump(self.settings)
-        self.config_path.write_text(text)
+        chosen: list[str] = []
+        if self.settings is not None:
+            text = self.settings if isinstance(self.settings, str) else toml_text.dump(self.settings)
+            self.config_path.write_text(text)
+            chosen = ["--config", str(self.config_path)]
         self.starts += 1
         out = self.directory / f"daemon-{self.starts}.stdout"
         errors = self.directory / f"daemon-{self.starts}.stderr"
-        arguments = ["-m", "palyra", "serve", "--config", str(self.config_path), "--port", "0", "--json"]
+        arguments = ["-m", "palyra", "serve", *chosen, "--port", "0", "--json"]
         with out.open("wb") as out_file, errors.open("wb") as error_file:
             self.process = subprocess.Popen(
                 [sys.executable, *arguments],
