@@ -387,6 +387,10 @@ class TestTelling:
         assert len(raised) == 1
 
 
+async def test_a_store_that_is_well_says_so(till: Till) -> None:
+    assert till.store.writable
+
+
 async def test_the_ratio_of_tokens_to_bytes_is_known_after_enough_calls(till: Till) -> None:
     ratio = till.store.ledger.input_ratio
     for number in range(4):

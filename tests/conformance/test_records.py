@@ -1,5 +1,6 @@
 """What the port ``Records`` promises, on every store."""
 
+import asyncio
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -268,6 +269,16 @@ class TestPolicies:
         assert await records.policy_version("daily") == 2
         await records.save_policy(policy(3, "7.00"), AUDIT)
         assert await records.policies() == [policy(3, "7.00")]
+
+    async def test_who_gives_up_waiting_does_not_undo_a_change(self, till: Till) -> None:
+        saving = asyncio.create_task(till.store.records.save_key(key(), AUDIT))
+        await asyncio.sleep(0)
+        saving.cancel()
+        till.reserve("req_1", hold(1))
+        await till.flush()
+        assert till.errors() == []
+        await till.store.records.save_key(key("key-8"), AUDIT)
+        assert key("key-8") in await till.store.records.keys()
 
     async def test_deleting_what_is_not_there_changes_nothing(self, till: Till) -> None:
         await till.store.records.save_policy(policy(), AUDIT)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,7 +14,9 @@ from palyra.cli.tables import print_line
 from palyra.config.load import load_settings
 from palyra.core.invariant import InvariantViolation
 from palyra.store.lock import OwnerLock
-from palyra.store.sqlite import Audit, verify
+
+if TYPE_CHECKING:
+    from palyra.store.sqlite import Audit
 
 app = typer.Typer(
     name="audit", help="The journal: check that nothing in it was changed.", no_args_is_help=True
@@ -71,7 +73,10 @@ def verify_journal(
     emit(document, as_json=as_json, render=render)
 
 
-def _verify(path: Path, *, quiet: bool) -> Audit:
+def _verify(path: Path, *, quiet: bool) -> "Audit":
+    # The store brings SQLAlchemy: a second that the other commands need not wait.
+    from palyra.store.sqlite import verify
+
     with Progress(transient=True, disable=quiet) as progress:
         task = progress.add_task("Replaying the journal", total=None)
         return verify(path, lambda done, total: progress.update(task, completed=done, total=total))

@@ -56,7 +56,7 @@ class Book:
                 postings = self._settle(event)
             case Released():
                 postings = self._release(event)
-            case Expired():
+            case _:
                 postings = self._expire(event)
         for posting in postings:
             account = self.accounts.get(posting.account)

@@ -22,6 +22,7 @@ from palyra.ledger.book import replay
 from palyra.lifecycle.decision import CallState
 from palyra.lifecycle.ports import AuditEntry, IdempotencyClaim
 from palyra.store import sql
+from palyra.store.codec import encode
 from palyra.store.lock import DatabaseLocked, OwnerLock
 from palyra.store.migrate import upgrade
 from palyra.store.sqlite import SqliteStore, verify
@@ -159,6 +160,23 @@ class TestRestart:
         assert till.store.last_instant == NOON + 100 * NANOSECONDS
         till.close()
 
+    async def test_a_journal_that_is_too_long_to_replay_is_restored_from_its_balances(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        till = await worked(tmp_path / "palyra.db")
+        before = balances(till.store.ledger.book)
+        monkeypatch.setattr("palyra.store.sqlite.REPLAY_AT_START_MAX", 3)
+        till.restart()
+        assert balances(till.store.ledger.book) == before
+        till.settle("req_4", 7)
+        till.settle("req_3", 7)
+        await assert_books_agree(till)
+        till.close()
+        with edited(tmp_path / "palyra.db") as connection:
+            connection.execute("UPDATE accounts SET held = 1 WHERE policy_id = 'daily'")
+        with pytest.raises(InvariantViolation, match=r"D3.*holds what no reservation explains"):
+            Till.on_disk(tmp_path / "palyra.db")
+
     async def test_a_new_file_has_no_last_instant(self, tmp_path: Path) -> None:
         till = Till.on_disk(tmp_path / "new" / "palyra.db")
         assert isinstance(till.store, SqliteStore)
@@ -283,11 +301,26 @@ class TestAudit:
     async def test_an_untouched_file_holds_and_tells_its_head(self, tmp_path: Path) -> None:
         till = await worked(tmp_path / "palyra.db")
         till.close()
-        seen: list[tuple[int, int]] = []
-        audit = verify(tmp_path / "palyra.db", lambda done, total: seen.append((done, total)))
+        audit = verify(tmp_path / "palyra.db")
         with edited(tmp_path / "palyra.db") as connection:
             records, head = connection.execute("SELECT seq, chain FROM journal ORDER BY seq DESC").fetchone()
         assert (audit.records, audit.head, audit.accounts) == (records, head, 2)
+
+    @pytest.mark.parametrize("page", [1, 2, 3, 10, 11])
+    async def test_a_long_journal_is_read_in_pages(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int
+    ) -> None:
+        till = await worked(tmp_path / "palyra.db")
+        till.close()
+        whole = verify(tmp_path / "palyra.db")
+        monkeypatch.setattr("palyra.store.sqlite._PAGE", page)
+        seen: list[tuple[int, int]] = []
+        assert verify(tmp_path / "palyra.db", lambda done, total: seen.append((done, total))) == whole
+        expected = [(done, whole.records) for done in range(page, whole.records + 1, page)]
+        assert seen == expected
+        again = Till.on_disk(tmp_path / "palyra.db")
+        await assert_books_agree(again)
+        again.close()
 
     async def test_an_empty_file_holds(self, tmp_path: Path) -> None:
         Till.on_disk(tmp_path / "palyra.db").close()
@@ -399,6 +432,11 @@ class TestSchema:
             for query in (sql.UNRESOLVED, sql.IN_DOUBT):
                 plan = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
                 assert "decisions_unresolved" in plan[0][3]
+
+
+def test_what_has_no_json_form_is_never_stored_as_something_else() -> None:
+    with pytest.raises(NotImplementedError, match="object has no JSON form"):
+        encode(object())
 
 
 async def test_many_changes_share_few_transactions(tmp_path: Path) -> None:
