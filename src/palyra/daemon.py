@@ -16,14 +16,13 @@ import uuid_utils
 import uvicorn
 
 from palyra import __version__
-from palyra.api.app import create_api
 from palyra.api.deps import ApiDeps, Health, Sample
 from palyra.budgets.policy import Known, PolicyDefaults
 from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import limits
 from palyra.core.errors import FieldError, PalyraError
 from palyra.core.instant import Instant, isoformat
-from palyra.gateway.app import Gateway
+from palyra.gateway.app import Asgi, Gateway, Receive, Scope, Send
 from palyra.gateway.protocol import BoundedProtocol
 from palyra.lifecycle.engine import Engine, Governance, TokenCounter
 from palyra.lifecycle.expire import expire_overdue, resolve_leftovers
@@ -154,10 +153,14 @@ class Daemon:
         host, port = self._settings.server.host, listening.getsockname()[1]
         scheme = "https" if self._settings.server.tls_cert else "http"
         shown = f"[{host}]" if ":" in host else host
+        control_plane = _Later(self._control_plane)
         server = _Server(
-            self._uvicorn_config(), lambda: announce(self._announcement(f"{scheme}://{shown}:{port}"))
+            self._uvicorn_config(control_plane),
+            lambda: announce(self._announcement(f"{scheme}://{shown}:{port}")),
         )
+        control_plane.build(on_failure=server.stop_soon)
         await server.serve(sockets=[listening])
+        control_plane.raise_failure()
 
     async def stop(self) -> None:
         """End what is left, in the reverse order of its making: every hold is settled or stays on disk."""
@@ -217,9 +220,11 @@ class Daemon:
             tags=None,
         )
 
-    def _uvicorn_config(self) -> uvicorn.Config:
-        server = self._settings.server
-        api = create_api(
+    def _control_plane(self) -> Asgi:
+        """The API. FastAPI loads here, on a thread, while calls are served already."""
+        from palyra.api.app import create_api
+
+        return create_api(
             ApiDeps(
                 rules=self._rules,
                 records=self._store.records,
@@ -233,8 +238,11 @@ class Daemon:
                 version=__version__,
             )
         )
+
+    def _uvicorn_config(self, control_plane: Asgi) -> uvicorn.Config:
+        server = self._settings.server
         return uvicorn.Config(
-            Gateway(self.engine, api, server.max_body_bytes),
+            Gateway(self.engine, control_plane, server.max_body_bytes),
             http=BoundedProtocol,
             ws="none",
             lifespan="off",
@@ -321,6 +329,29 @@ class Daemon:
         self.engine.registry = self.engine.registry.with_discovered(provider.id, models)
 
 
+class _Later:
+    """An ASGI application that is built on a thread; requests that come before it is ready wait for it."""
+
+    def __init__(self, build: Callable[[], Asgi]) -> None:
+        self._build = build
+        self._built: asyncio.Future[Asgi] = asyncio.get_running_loop().create_future()
+
+    def build(self, on_failure: Callable[[], None]) -> None:
+        """Start building. ``on_failure`` is called if that fails: a daemon without its API must not run."""
+        self._built = asyncio.get_running_loop().run_in_executor(None, self._build)
+        self._built.add_done_callback(lambda built: on_failure() if built.exception() else None)
+
+    def raise_failure(self) -> None:
+        """Raise what building raised, if it did."""
+        if self._built.done() and not self._built.cancelled():
+            self._built.result()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one scope."""
+        app = await asyncio.shield(self._built)
+        await app(scope, receive, send)
+
+
 class _Server(uvicorn.Server):
     """uvicorn, telling when it listens."""
 
@@ -332,6 +363,10 @@ class _Server(uvicorn.Server):
         """Start, then tell."""
         await super().startup(sockets)
         self._listening()
+
+    def stop_soon(self) -> None:
+        """Ask for a stop."""
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
         """Ask for a stop; a second Ctrl-C does not wait.

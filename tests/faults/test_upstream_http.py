@@ -338,33 +338,17 @@ async def test_bytes_on_an_idle_connection_close_it() -> None:
         assert len(r.peers) == 2
 
 
-async def test_a_stale_connection_is_retried_once_on_a_fresh_one() -> None:
+async def test_a_reused_connection_that_is_cut_before_the_answer_is_not_sent_on_again() -> None:
     async def handle(peer: Peer) -> None:
         await peer.request()
         await peer.write(OK)
         await peer.request()
-        if peer.number:
-            await peer.write(OK)
-
-    async with rig(handle) as r:
-        await r.call()
-        sink = await r.call()
-        assert (sink.body, sink.failure) == (b"ok", None)
-        assert len(r.peers) == 2
-
-
-async def test_a_stale_connection_whose_retry_fails_was_sent() -> None:
-    async def handle(peer: Peer) -> None:
-        await peer.request()
-        if peer.number == 0:
-            await peer.write(OK)
-            await peer.request()
 
     async with rig(handle) as r:
         await r.call()
         failure = await r.failure()
-        assert (failure.kind, failure.sent) == (FailureKind.cut, True)
-        assert len(r.peers) == 2
+        assert (failure.kind, failure.sent) == (FailureKind.cut, True), "the provider may have done the work"
+        assert len(r.peers) == 1
 
 
 async def test_a_reused_connection_that_began_an_answer_is_not_retried() -> None:

@@ -44,7 +44,7 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
     rules = engine.rules.snapshot
     subject = authenticate(call.credential, rules)
     claim = claim_of(call, subject.principal)
-    if claim is not None:
+    if claim is not None and subject.may_use(call.ask.model):
         earlier = earlier_answer(claim, engine.records, engine.replays)
         if earlier is not None:
             return Repeated(*earlier)

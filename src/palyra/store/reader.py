@@ -4,11 +4,12 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
-from sqlalchemy import Connection, create_engine
-from sqlalchemy.pool import QueuePool
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
 READERS = 2
 
@@ -24,13 +25,23 @@ class Reader:
     """Asks questions of the database off the loop."""
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self._path = path
         self._loop = loop
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="palyra-reader")
-        self._engine = create_engine(
-            "sqlite://", creator=lambda: connect_read_only(path), poolclass=QueuePool, pool_size=READERS
+
+    @cached_property
+    def _engine(self) -> "Engine":
+        from sqlalchemy import create_engine
+        from sqlalchemy.pool import QueuePool
+
+        return create_engine(
+            "sqlite://",
+            creator=lambda: connect_read_only(self._path),
+            poolclass=QueuePool,
+            pool_size=READERS,
         )
 
-    async def ask(self, question: Callable[[Connection], T]) -> T:
+    async def ask(self, question: "Callable[[Connection], T]") -> T:
         """The answer of ``question`` on a fresh snapshot of the committed data."""
 
         def run() -> T:
@@ -39,7 +50,20 @@ class Reader:
 
         return await self._loop.run_in_executor(self._threads, run)
 
+    async def rows(self, statement: LiteralString, *parameters: str) -> list[tuple[Any, ...]]:
+        """All rows of one plain statement: what start-up needs, before anybody asks questions."""
+
+        def run() -> list[tuple[Any, ...]]:
+            connection = connect_read_only(self._path)
+            try:
+                return connection.execute(statement, parameters).fetchall()
+            finally:
+                connection.close()
+
+        return await self._loop.run_in_executor(self._threads, run)
+
     def close(self) -> None:
         """Finish what is being read and close the connections."""
         self._threads.shutdown()
-        self._engine.dispose()
+        if "_engine" in self.__dict__:
+            self._engine.dispose()

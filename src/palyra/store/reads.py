@@ -10,7 +10,7 @@ from palyra.ledger.account import AccountKey, Balance
 from palyra.lifecycle.decision import StoredDecision
 from palyra.lifecycle.ports import AccountStatus, DecisionFilter, UsageTotals
 from palyra.store import codec
-from palyra.store.schema import accounts, decisions, keys, policies, rollups
+from palyra.store.schema import accounts, decisions, rollups
 
 GROUPS = ("hour", "principal", "agent", "model", "provider")
 ACCOUNTS_SHOWN_MAX = 1_000
@@ -26,12 +26,6 @@ _FIGURES = (
     "reasoning_tokens",
     "cost",
 )
-
-
-def decision(connection: Connection, request_id: str) -> StoredDecision | None:
-    """One decision by request id."""
-    found = connection.execute(_decisions().where(decisions.c.request_id == request_id)).first()
-    return None if found is None else codec.stored_decision(found.body, found.state, found.settlement)
 
 
 def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[StoredDecision]:
@@ -90,30 +84,6 @@ def list_accounts(connection: Connection, policy_id: str) -> Sequence[AccountSta
         )
         for row in connection.execute(query)
     ]
-
-
-def policy_texts(connection: Connection) -> Sequence[str]:
-    """The newest version of each policy that is not deleted."""
-    newest = (
-        select(policies.c.id, func.max(policies.c.version).label("version"))
-        .group_by(policies.c.id)
-        .subquery()
-    )
-    query = select(policies.c.body).join(
-        newest, and_(policies.c.id == newest.c.id, policies.c.version == newest.c.version)
-    )
-    return list(connection.scalars(query.where(policies.c.deleted == 0).order_by(policies.c.id)))
-
-
-def policy_version(connection: Connection, policy_id: str) -> int:
-    """The highest version that a policy ever had, 0 if there never was one."""
-    query = select(func.coalesce(func.max(policies.c.version), 0)).where(policies.c.id == policy_id)
-    return connection.scalar(query) or 0
-
-
-def key_texts(connection: Connection) -> Sequence[str]:
-    """Every key made at run time."""
-    return list(connection.scalars(select(keys.c.body).order_by(keys.c.id)))
 
 
 def _decisions() -> Select[Any, Any, Any]:

@@ -4,6 +4,9 @@ from typing import Final
 
 from palyra.store.write import ClaimChange
 
+HAS_REVISION: Final = "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"
+REVISION: Final = "SELECT version_num FROM alembic_version"
+
 JOURNAL_HEAD: Final = "SELECT seq, chain FROM journal ORDER BY seq DESC LIMIT 1"
 LAST_INSTANT: Final = "SELECT max(at) FROM (SELECT at FROM journal ORDER BY seq DESC LIMIT 1000)"
 JOURNAL_COUNT: Final = "SELECT coalesce(max(seq), 0) FROM journal"
@@ -81,6 +84,15 @@ ACCOUNTS: Final = """
 SELECT policy_id, metric, entity, window_start, window_end, posted, held, shadow_posted, shadow_held
 FROM accounts
 """
+DECISION: Final = "SELECT body, state, settlement FROM decisions WHERE request_id = ?"
+POLICIES: Final = """
+SELECT body FROM policies
+JOIN (SELECT id, max(version) AS version FROM policies GROUP BY id) USING (id, version)
+WHERE deleted = 0 ORDER BY id
+"""
+POLICY_VERSION: Final = "SELECT coalesce(max(version), 0) FROM policies WHERE id = ?"
+KEYS: Final = "SELECT body FROM keys ORDER BY id"
+
 LIVE_ACCOUNTS: Final = """
 SELECT policy_id, metric, entity, window_start, window_end, posted, held, shadow_posted, shadow_held
 FROM accounts WHERE window_end > ? OR held <> 0

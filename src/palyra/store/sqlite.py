@@ -9,10 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
-
-from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.pool import NullPool
+from typing import TYPE_CHECKING, NamedTuple
 
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
@@ -23,14 +20,17 @@ from palyra.ledger.book import Book
 from palyra.ledger.event import LedgerEvent, decode_event, is_ledger_kind
 from palyra.lifecycle.decision import StoredDecision
 from palyra.lifecycle.ports import AccountStatus, DecisionFilter, UsageTotals
-from palyra.store import codec, reads, sql
+from palyra.store import codec, sql
 from palyra.store.ledger import JournaledLedger, resolve
 from palyra.store.lock import OwnerLock
-from palyra.store.migrate import upgrade
+from palyra.store.migrate import migrate
 from palyra.store.reader import Reader, connect_read_only
 from palyra.store.records import JournaledRecords
 from palyra.store.write import ClaimChange, RollupDelta, Write, rollup_delta
 from palyra.store.writer import Writer, link
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 REPLAY_AT_START_MAX = 50_000
 """Journals up to this length are replayed in full at start-up; longer ones by ``verify``."""
@@ -45,7 +45,7 @@ class SqliteStore:
         self._lock = OwnerLock(path)
         with ExitStack() as undo:
             undo.callback(self._lock.release)
-            _migrate(path)
+            migrate(path)
             connection = _open_writer(path)
             undo.callback(connection.close)
             self.last_instant = Instant(connection.execute(sql.LAST_INSTANT).fetchone()[0] or 0)
@@ -91,31 +91,53 @@ class SqliteRecords(JournaledRecords):
 
     async def decision(self, request_id: str) -> StoredDecision | None:
         """See ``Records.decision``."""
-        return await self._reader.ask(lambda connection: reads.decision(connection, request_id))
+        rows = await self._reader.rows(sql.DECISION, request_id)
+        return codec.stored_decision(*rows[0]) if rows else None
+
+    # SQLAlchemy loads with the first question of people, on a reader's thread: calls and start-up need none.
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
         """See ``Records.decisions``."""
-        return await self._reader.ask(lambda connection: reads.list_decisions(connection, wanted))
+
+        def question(connection: "Connection") -> Sequence[StoredDecision]:
+            from palyra.store import reads
+
+            return reads.list_decisions(connection, wanted)
+
+        return await self._reader.ask(question)
 
     async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         """See ``Records.usage``."""
-        return await self._reader.ask(lambda connection: reads.usage(connection, since, until, group_by))
+
+        def question(connection: "Connection") -> Sequence[UsageTotals]:
+            from palyra.store import reads
+
+            return reads.usage(connection, since, until, group_by)
+
+        return await self._reader.ask(question)
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         """See ``Records.accounts``."""
-        return await self._reader.ask(lambda connection: reads.list_accounts(connection, policy_id))
+
+        def question(connection: "Connection") -> Sequence[AccountStatus]:
+            from palyra.store import reads
+
+            return reads.list_accounts(connection, policy_id)
+
+        return await self._reader.ask(question)
 
     async def policies(self) -> Sequence[Policy]:
         """See ``Records.policies``."""
-        return [codec.policy_from(text) for text in await self._reader.ask(reads.policy_texts)]
+        return [codec.policy_from(text) for (text,) in await self._reader.rows(sql.POLICIES)]
 
     async def policy_version(self, policy_id: str) -> int:
         """See ``Records.policy_version``."""
-        return await self._reader.ask(lambda connection: reads.policy_version(connection, policy_id))
+        ((version,),) = await self._reader.rows(sql.POLICY_VERSION, policy_id)
+        return version
 
     async def keys(self) -> Sequence[ApiKey]:
         """See ``Records.keys``."""
-        return [codec.key_from(text) for text in await self._reader.ask(reads.key_texts)]
+        return [codec.key_from(text) for (text,) in await self._reader.rows(sql.KEYS)]
 
 
 class Audit(NamedTuple):
@@ -150,28 +172,6 @@ def verify(path: Path, progress: Callable[[int, int], None] = lambda _done, _tot
         return Audit(count, len(book.accounts), head)
     finally:
         connection.close()
-
-
-def _migrate(path: Path) -> None:
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
-    event.listen(engine, "connect", _prepare_migration)
-    event.listen(engine, "begin", _begin_migration)
-    try:
-        with engine.begin() as connection:
-            upgrade(connection)
-    finally:
-        engine.dispose()
-
-
-def _prepare_migration(connection: sqlite3.Connection, _record: object) -> None:
-    # The module would commit before each CREATE: a start that is killed would leave half a schema.
-    connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-
-
-def _begin_migration(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _open_writer(path: Path) -> sqlite3.Connection:

@@ -67,7 +67,10 @@ class Writer:
         return self._poisoned is not None
 
     def append(self, write: Write) -> None:
-        """Queue one write. After ``close`` it fails."""
+        """Queue one write. After ``close``, or where a new reservation would be refused, others fail (V2)."""
+        if not write.essential and not self.accepts():
+            self._resolved([write], LedgerUnavailable("the ledger takes no writes right now; retry shortly"))
+            return
         self._queue.put(write)
         if self._ended.is_set():
             self._turn_away([])

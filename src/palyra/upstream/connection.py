@@ -21,7 +21,6 @@ class Call:
         "head",
         "opening",
         "paused",
-        "retried",
         "sent",
         "sink",
         "started_at",
@@ -38,7 +37,6 @@ class Call:
         self.connection: Connection | None = None
         self.opening: asyncio.Task[None] | None = None
         self.paused = False
-        self.retried = False
         self.sent = False
 
     def pause(self) -> None:
@@ -87,10 +85,6 @@ class ConnectionOwner(Protocol):
         """The connection is gone."""
         ...
 
-    def again(self, call: Call) -> None:
-        """The reused connection was stale; send the call on a fresh one."""
-        ...
-
 
 class Connection(asyncio.Protocol):
     """An open HTTP/1.1 connection, with at most one call on it."""
@@ -106,7 +100,6 @@ class Connection(asyncio.Protocol):
         "_timer_at",
         "_touched",
         "_transport",
-        "_uses",
         "call",
     )
 
@@ -121,7 +114,6 @@ class Connection(asyncio.Protocol):
         self._last_at = 0.0
         self._touched = False
         self._body_seen = False
-        self._uses = 0
         self.call: Call | None = None
 
     # --- driven by the pool ---
@@ -142,7 +134,6 @@ class Connection(asyncio.Protocol):
         self._parser.reset()
         self._touched = False
         self._body_seen = False
-        self._uses += 1
         if len(call.body) <= _JOIN_BYTES_MAX:
             transport.write(call.head + call.body)
         else:
@@ -213,7 +204,7 @@ class Connection(asyncio.Protocol):
             self._fail(call, kind, f"not a valid HTTP response: {error.message}")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Resolve the call: a cut, the end of an unframed body, or a retry of a stale connection."""
+        """Resolve the call: a cut, or the end of an unframed body."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -250,10 +241,9 @@ class Connection(asyncio.Protocol):
             sink, call.sink = call.sink, None
             if sink is not None:
                 sink.end()
-        elif not self._touched and self._uses > 1 and not call.retried:
-            call.retried = True
-            self._owner.again(call)
         else:
+            # Also on a reused connection that may merely have been stale: the provider may have read the
+            # request and done the work, so a resend would need a reservation of its own (K1).
             stage = "inside the answer" if self._touched else "before it answered"
             call.fail(FailureKind.cut, f"the provider closed the connection {stage}")
 

@@ -132,13 +132,6 @@ class Pool:
         if self._empty is not None and not self._connections and not self._empty.done():
             self._empty.set_result(None)
 
-    def again(self, call: Call) -> None:
-        """Open a fresh connection for a call whose reused one was stale."""
-        if self._closed:
-            call.fail(FailureKind.cut, "the gateway is shutting down")
-        else:
-            self._open_for(call)
-
     # --- inside ---
 
     def _has_room(self) -> bool:

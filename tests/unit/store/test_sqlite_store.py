@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from fakes.records import NOON, FakeClock
@@ -21,7 +23,7 @@ from palyra.ledger.account import EMPTY, Balance
 from palyra.ledger.book import replay
 from palyra.lifecycle.decision import CallState
 from palyra.lifecycle.ports import AuditEntry, IdempotencyClaim
-from palyra.store import sql
+from palyra.store import migrate, sql
 from palyra.store.codec import encode
 from palyra.store.lock import DatabaseLocked, OwnerLock
 from palyra.store.migrate import upgrade
@@ -416,7 +418,7 @@ class TestSchema:
             upgrade(connection)
             raise OSError("the process died here")
 
-        monkeypatch.setattr("palyra.store.sqlite.upgrade", broken)
+        monkeypatch.setattr("palyra.store.migrate.upgrade", broken)
         with pytest.raises(OSError, match="died here"):
             Till.on_disk(path)
         monkeypatch.undo()
@@ -471,3 +473,9 @@ async def test_a_reader_sees_a_call_as_soon_as_it_is_told_of(tmp_path: Path) -> 
         assert len(journal_events(tmp_path / "palyra.db")) == number + 1
     assert till.balance() == Balance(0, 20, 0, 20)
     till.close()
+
+
+def test_the_revision_that_needs_no_migration_is_the_newest_one() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_current_head() == migrate.HEAD
