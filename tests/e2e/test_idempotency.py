@@ -215,3 +215,14 @@ def test_a_client_that_left_finds_its_answer_when_it_comes_back(tenant: Tenant, 
     assert back.body.startswith(left.body)
     assert back.body.endswith(b"data: [DONE]\n\n")
     assert len(shared_stub.generations) == 1
+
+
+def test_an_answer_is_repeated_only_to_a_key_that_may_use_the_model(
+    tenant: Tenant, shared_stub: Stub
+) -> None:
+    shared_stub.script = Answer()
+    narrow = tenant.daemon.create_key(tenant.principal, models=["stub-claude"])
+    headers = {"idempotency-key": "of-the-wider-key"}
+    assert tenant.ask(headers=headers).status == 200
+    refused = tenant.ask(headers=headers, key=narrow)
+    assert (refused.status, code(refused)) == (403, "model_not_allowed")
