@@ -140,3 +140,24 @@ def test_the_journal_of_a_stopped_daemon_verifies(daemon_factory: DaemonFactory,
     assert found["accounts"] == 1
     assert found["records"] >= 3
     assert len(found["head"]) == 64
+
+
+def test_doctor_sees_budgets_of_the_running_daemon_that_nothing_can_match(
+    daemon_factory: DaemonFactory, stub: Stub
+) -> None:
+    daemon = daemon_factory(config(stub.url, budgets=[budget("file", "1.00")]))
+    made = json.loads(against(daemon, "keys", "create", "--principal", "carol", "--json").stdout)
+    limit = ("--metric", "cost_usd", "--interval", "day", "--hard", "1.00")
+    assert (
+        against(daemon, "budgets", "set", "--id", "hers", "--scope", "principal:carol", *limit).returncode
+        == 0
+    )
+
+    def finding(check: str) -> dict[str, object]:
+        told = against(daemon, "doctor", "--config", str(daemon.config_path), "--json")
+        found: list[dict[str, object]] = json.loads(told.stdout)["findings"]
+        return next(each for each in found if each["check"] == check)
+
+    assert finding("budget hers")["status"] == "ok"
+    assert against(daemon, "keys", "revoke", made["id"]).returncode == 0
+    assert finding("budget hers")["status"] == "warn", "no key is left that it could bind"

@@ -11,11 +11,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from palyra.cli.client import DEFAULT_URL, Client, KeyOption, UrlOption, connect
 from palyra.cli.findings import Finding, Patient, Probe, Status, examine
-from palyra.cli.output import ExitCode, JsonOption, emit, table
+from palyra.cli.output import CommandError, ExitCode, JsonOption, emit, table
+from palyra.cli.running import with_running_rules
 from palyra.cli.serve import ConfigOption
 from palyra.config.load import load_settings
-from palyra.config.settings import ProviderSettings
+from palyra.config.settings import ProviderSettings, Settings
 from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant
 from palyra.pricing.book import PriceBook
@@ -42,11 +44,20 @@ class Prober:
 def doctor(
     context: typer.Context,
     config: ConfigOption = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the providers.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask neither the providers nor the daemon.")
+    ] = False,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Check configuration, prices, budgets, providers and database; exit 7 if something fails."""
+    """Check configuration, prices, budgets, providers and database; exit 7 if something fails.
+
+    With a key that may read them, budgets and keys of the running daemon are examined, too.
+    """
     settings = load_settings(config, os.environ, Path.cwd())
+    client = connect(context, url, key) if key and not offline else None
+    settings, running = _with_daemon(settings, client)
     catalog = GenaiPrices()
     patient = Patient(
         settings,
@@ -60,6 +71,7 @@ def doctor(
         Instant(time.time_ns()),
     )
     findings = examine(patient, lambda: check_database(settings.server.database), _probe(context, offline))
+    findings.append(running)
     failed = any(finding.status is Status.FAIL for finding in findings)
     document = {"ok": not failed, "findings": [finding.to_dict() for finding in findings]}
     emit(document, as_json=as_json, render=lambda console: _draw(console, findings))
@@ -108,6 +120,20 @@ def check_database(path: Path) -> Finding:
             return Finding(check, Status.FAIL, f"{path}.lock: {error.strerror}", step)
     state = "is there and free" if path.exists() else "will be made at the first start"
     return Finding(check, Status.OK, f"{path} {state}")
+
+
+def _with_daemon(settings: Settings, client: Client | None) -> tuple[Settings, Finding]:
+    check, unseen = "daemon", "budgets and keys made at run time were not examined"
+    if client is None:
+        return settings, Finding(check, Status.OK, unseen, "give a key with --key or PALYRA_KEY to see them")
+    try:
+        found = with_running_rules(settings, client)
+    except CommandError as error:
+        return settings, Finding(check, Status.WARN, f"{unseen}: {error}", error.hint or "")
+    made = len(found.budgets) - len(settings.budgets)
+    return found, Finding(
+        check, Status.OK, f"{client.url} has {made} more budgets and {len(found.keys)} keys"
+    )
 
 
 def _probe(context: typer.Context, offline: bool) -> Probe | None:
