@@ -198,8 +198,11 @@ def _document(stage: Stage, scene: Scene) -> dict[str, object]:
 
 
 def _stop_on_signals() -> None:
-    """A closed terminal and a polite kill end the demo as Ctrl-C does, with its processes."""
-    for name in ("SIGTERM", "SIGHUP"):
+    """Ctrl-C, a closed terminal and a polite kill end the demo and its processes.
+
+    Ctrl-C needs saying: what a script starts in the background begins with it ignored.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)
 
