@@ -9,8 +9,9 @@ from fakes.till import LEASE_NS, Till, account, assert_books_agree, decision, ho
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.ledger.account import EMPTY, NEVER_RUN, Balance
 from palyra.ledger.event import Expired, Released, Reserved, Settled
-from palyra.lifecycle.decision import CallState, UsageRecord
+from palyra.lifecycle.decision import CallState
 from palyra.lifecycle.ports import IdempotencyClaim
+from palyra.pricing.usage import Usage
 
 TOTAL = account("monthly", "*")
 AGENT = account("per-agent", "nightly", "total_tokens")
@@ -410,8 +411,8 @@ async def test_estimates_do_not_calibrate_estimates(till: Till) -> None:
 
 async def test_every_class_of_tokens_reaches_the_rollups(till: Till) -> None:
     till.reserve("req_1", hold(1))
-    used = UsageRecord(
-        1, 2, cache_read_tokens=3, cache_write_5m_tokens=4, cache_write_1h_tokens=5, reasoning_tokens=6
+    used = Usage(
+        20, 10, cache_read_tokens=3, cache_write_5m_tokens=4, cache_write_1h_tokens=5, reasoning_tokens=6
     )
     till.settle("req_1", 7, usage=used)
     await till.flush()

@@ -13,8 +13,8 @@ from palyra.lifecycle.decision import (
     PriceRecord,
     Settlement,
     StoredDecision,
-    UsageRecord,
 )
+from palyra.pricing.usage import Usage
 
 DAY_NS = 86_400 * 1_000_000_000
 
@@ -74,7 +74,7 @@ def served(request_id: str = "req_1", principal: str = "alice", *, clamp: bool =
         state=CallState.SETTLED,
         source="provider",
         reason="completed",
-        usage=UsageRecord(120, 80, cache_read_tokens=20),
+        usage=Usage(120, 80, cache_read_tokens=20),
         cost=66_000,
         held=660_000,
         overrun=False,

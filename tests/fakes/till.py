@@ -27,9 +27,9 @@ from palyra.lifecycle.decision import (
     Labels,
     Settlement,
     StoredDecision,
-    UsageRecord,
 )
 from palyra.lifecycle.ports import DecisionFilter, Done, IdempotencyClaim
+from palyra.pricing.usage import Usage
 from palyra.store.memory import MemoryStore
 from palyra.store.sqlite import SqliteStore
 
@@ -99,7 +99,7 @@ def settlement(
     at: Instant = NOON,
     *,
     cost: int | None = None,
-    usage: UsageRecord | None = None,
+    usage: Usage | None = None,
     source: str = "provider",
 ) -> Settlement:
     """How a call ended."""
@@ -189,12 +189,12 @@ class Till:
         cost: int,
         *,
         tokens: tuple[int, int] = (10, 5),
-        usage: UsageRecord | None = None,
+        usage: Usage | None = None,
         source: str = "provider",
     ) -> None:
         """End a call with what was really used."""
         now = self.clock.now()
-        used = usage or UsageRecord(*tokens)
+        used = usage or Usage(*tokens)
         amounts = {
             "cost_usd": cost,
             "input_tokens": used.input_tokens,
@@ -220,7 +220,7 @@ class Till:
     def expire(self, request_id: str, cost: int = 1_000, tokens: tuple[int, int] = (400, 1_000)) -> None:
         """Post what a call held, in doubt."""
         now = self.clock.now()
-        end = settlement(CallState.IN_DOUBT, now, cost=cost, usage=UsageRecord(*tokens), source="estimated")
+        end = settlement(CallState.IN_DOUBT, now, cost=cost, usage=Usage(*tokens), source="estimated")
         event = Expired(request_id, now, "its lease ran out")
         self.store.ledger.expire(event, self.decisions[request_id], end, self._done("expire", request_id))
 

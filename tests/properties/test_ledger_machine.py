@@ -25,8 +25,8 @@ from fakes.till import Till, account, balances, rollup_sums, stored_balances
 from palyra.core.instant import Instant
 from palyra.ledger.account import EMPTY, NEVER_RUN, AccountKey, Balance, Hold
 from palyra.ledger.book import Book
-from palyra.lifecycle.decision import UsageRecord
 from palyra.lifecycle.ports import IdempotencyClaim
+from palyra.pricing.usage import Usage
 from palyra.store.memory import MemoryStore
 from palyra.store.sqlite import SqliteStore, verify
 
@@ -139,7 +139,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(call=calls, cost=AMOUNTS, tokens=AMOUNTS)
     def settle(self, call: str, cost: int, tokens: int) -> None:
         """Pending: the real usage. In doubt: late. Else a repeat: nothing."""
-        self.till.settle(call, cost, usage=UsageRecord(tokens, 0))
+        self.till.settle(call, cost, usage=Usage(tokens, 0))
         amounts = {"cost_usd": cost, "total_tokens": tokens}
         pending, late = self.model.pending.pop(call, None), self.model.in_doubt.pop(call, None)
         for hold in pending or ():
@@ -174,7 +174,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle_twice(self, call: str, cost: int) -> None:
         """L3, without waiting in between."""
         self.settle(call, cost, 1)
-        self.till.settle(call, cost + 1, usage=UsageRecord(2, 0))
+        self.till.settle(call, cost + 1, usage=Usage(2, 0))
         self.till.release(call)
         self.till.expire(call)
 

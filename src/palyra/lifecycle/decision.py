@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from palyra.core.instant import Instant
+from palyra.pricing.usage import Usage
 
 
 class CallState(StrEnum):
@@ -133,22 +134,6 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class UsageRecord:
-    """Tokens of a finished call, as ``palyra.pricing.usage.Usage`` counts them."""
-
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int = 0
-    cache_write_5m_tokens: int = 0
-    cache_write_1h_tokens: int = 0
-    reasoning_tokens: int = 0
-    input_audio_tokens: int = 0
-    output_audio_tokens: int = 0
-    input_image_tokens: int = 0
-    web_searches: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class CostLine:
     """One line of a bill: ``quantity`` of ``unit`` at ``usd_per_million`` (per each for fees)."""
 
@@ -166,7 +151,7 @@ class Settlement:
     state: CallState
     source: str
     reason: str
-    usage: UsageRecord | None
+    usage: Usage | None
     cost: int | None
     held: int | None
     total_ms: int

@@ -7,6 +7,7 @@ the JSON body count, so its syntax pays for what chat templates add around the m
 from dataclasses import dataclass
 
 from palyra.core.errors import InvalidRequest
+from palyra.core.limits import TOKENS_MAX
 from palyra.lifecycle.call import Ask
 from palyra.lifecycle.wire import Endpoint
 from palyra.pricing.sheet import PriceSheet
@@ -44,15 +45,30 @@ def bound_of(ask: Ask, endpoint: Endpoint, model: Model, cap_without_limit: int)
     """The most that the call can use: text bytes, images, and the output cap of every choice.
 
     The cap is the caller's, at most the model's; where neither is known Palyra sets one. Raises
-    InvalidRequest for stored input with no known bound.
+    InvalidRequest for stored input with no known bound, and for more tokens than any provider serves.
     """
-    images = ask.images * _image_tokens(model.upstream_name)
-    input_tokens = ask.text_bytes + images + TEMPLATE_TOKENS_MAX
-    if ask.hidden_input:
-        input_tokens = max(input_tokens, _context_window(model))
+    input_tokens = _input_bound(ask, model)
+    bound = _with_output(ask, endpoint, model.output_limit, input_tokens, cap_without_limit)
+    if bound.output_tokens > TOKENS_MAX:
+        raise InvalidRequest(
+            f"{bound.choices} x {bound.output_cap} output tokens are more than {TOKENS_MAX}; ask for less",
+            param="max_tokens",
+        )
+    if bound.input_tokens > TOKENS_MAX:
+        raise InvalidRequest(f"the input can have more than {TOKENS_MAX} tokens; send less in one call")
+    return bound
+
+
+def _input_bound(ask: Ask, model: Model) -> int:
+    tokens = ask.text_bytes + ask.images * _image_tokens(model.upstream_name) + TEMPLATE_TOKENS_MAX
+    return max(tokens, _context_window(model)) if ask.hidden_input else tokens
+
+
+def _with_output(
+    ask: Ask, endpoint: Endpoint, limit: int | None, input_tokens: int, cap_without_limit: int
+) -> Bound:
     if endpoint in _NO_OUTPUT:
         return Bound(input_tokens, 0, 1, cap_is_ours=False)
-    limit = model.output_limit
     if ask.output_cap is not None:
         cap = ask.output_cap if limit is None else min(ask.output_cap, limit)
         return Bound(input_tokens, cap, ask.choices, cap_is_ours=cap != ask.output_cap)

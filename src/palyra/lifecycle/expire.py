@@ -11,8 +11,9 @@ import structlog
 
 from palyra.core.instant import Instant
 from palyra.ledger.event import Expired, Reserved
-from palyra.lifecycle.decision import CallState, Decision, Settlement, UsageRecord
+from palyra.lifecycle.decision import CallState, Decision, Settlement
 from palyra.lifecycle.engine import Engine
+from palyra.pricing.usage import Usage
 
 _log = structlog.get_logger("palyra.expire")
 
@@ -60,7 +61,7 @@ def in_doubt(decision: Decision, at: Instant, reason: str) -> Settlement:
     """The settlement of a call that may have run: everything it held, marked as an estimate (L6)."""
     estimate = decision.estimate
     held = estimate.cost_bound if estimate else None
-    usage = UsageRecord(estimate.input_tokens_bound, estimate.output_tokens_bound) if estimate else None
+    usage = Usage(estimate.input_tokens_bound, estimate.output_tokens_bound) if estimate else None
     return Settlement(
         at=at,
         state=CallState.IN_DOUBT,

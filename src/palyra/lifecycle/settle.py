@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from palyra.core.instant import Instant
 from palyra.ledger.event import Expired, Released, Settled
-from palyra.lifecycle.decision import CallState, CostLine, Settlement, UsageRecord
+from palyra.lifecycle.decision import CallState, CostLine, Settlement
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.reserve import elapsed_ms
 from palyra.lifecycle.wire import Reported, UpstreamFailure
@@ -140,7 +140,7 @@ def _settlement(
         state=state,
         source=metered.source if metered else "none",
         reason=reason,
-        usage=usage_record(metered.usage) if metered else None,
+        usage=metered.usage if metered else None,
         cost=cost,
         held=plan.decision.estimate.cost_bound if plan.decision.estimate else None,
         overrun=overrun,
@@ -173,19 +173,3 @@ def _counterfactual_cost(plan: Plan, metered: Metered | None, cost: int | None) 
     reasoning = min(usage.reasoning_tokens, most - audio)
     shorter = replace(usage, output_tokens=most, output_audio_tokens=audio, reasoning_tokens=reasoning)
     return plan.sheet.cost(shorter, metered.service_tier)
-
-
-def usage_record(usage: Usage) -> UsageRecord:
-    """The usage as it is stored."""
-    return UsageRecord(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_5m_tokens=usage.cache_write_5m_tokens,
-        cache_write_1h_tokens=usage.cache_write_1h_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        input_audio_tokens=usage.input_audio_tokens,
-        output_audio_tokens=usage.output_audio_tokens,
-        input_image_tokens=usage.input_image_tokens,
-        web_searches=usage.web_searches,
-    )

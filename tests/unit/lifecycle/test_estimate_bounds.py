@@ -1,9 +1,12 @@
 """The upper bound of a call: what every field of a body adds to it."""
 
+from dataclasses import replace
+
 import pytest
 
 from fakes.engines import Bench
 from palyra.core.errors import InvalidRequest
+from palyra.core.limits import TOKENS_MAX
 from palyra.lifecycle.estimate import (
     IMAGE_TOKENS_MAX,
     TEMPLATE_TOKENS_MAX,
@@ -99,3 +102,16 @@ async def test_the_expectation_follows_the_observed_ratio_and_is_never_zero() ->
     assert expected_input(ask, None) == round(ask.text_bytes / 4)
     assert expected_input(ask, 0.5) == round(ask.text_bytes / 2)
     assert expected_input(ask, 0.0) == 1
+
+
+async def test_more_output_than_any_provider_serves_is_refused_with_its_field() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        bound(UNLIMITED, max_tokens=TOKENS_MAX, n=128)
+
+    assert refused.value.param == "max_tokens"
+
+
+async def test_more_input_than_any_provider_serves_is_refused() -> None:
+    ask = replace(Bench().call().ask, images=10**6)
+    with pytest.raises(InvalidRequest, match="input"):
+        bound_of(ask, Endpoint.chat_completions, LIMITED, WITHOUT_LIMIT)
