@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import structlog
 
 from palyra.core.instant import Instant
+from palyra.core.limits import SETTLE_WAIT_S
 from palyra.ledger.event import Expired, Reserved
 from palyra.lifecycle.decision import CallState, Decision, Settlement
 from palyra.lifecycle.engine import Engine
@@ -31,30 +32,36 @@ async def expire_overdue(engine: Engine) -> int:
 
 
 async def _expire(engine: Engine, reservations: Sequence[Reserved], reason: str) -> int:
-    durable = [_expire_one(engine, reserved, reason) for reserved in reservations]
-    await asyncio.gather(*durable)
-    return len(durable)
+    posted = [await _post(engine, reserved, reason) for reserved in reservations]
+    if posted:
+        _, waiting = await asyncio.wait(posted, timeout=SETTLE_WAIT_S)
+        if waiting:
+            # The ledger goes on trying; a daemon that cannot store them takes no new calls either.
+            _log.warning("amounts in doubt wait for the disk", waiting=len(waiting))
+    return len(posted)
 
 
-async def _expire_one(engine: Engine, reserved: Reserved, reason: str) -> None:
+async def _post(engine: Engine, reserved: Reserved, reason: str) -> "asyncio.Future[None]":
+    """Post one reservation as held; the future is done when that is on disk."""
+    durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     stored = await engine.records.decision(reserved.id)
     if stored is None:
         # The decision is written in the commit of its reservation, so this is a damaged database.
         _log.error("reservation without a decision", request_id=reserved.id)
-        return
-    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        durable.set_result(None)
+        return durable
 
     def done(error: Exception | None) -> None:
-        if not finished.done():
-            finished.set_result(None)
         if error is not None:
-            _log.error("in-doubt amount not stored", request_id=reserved.id, reason=str(error))
+            _log.error("amount in doubt not stored", request_id=reserved.id, reason=str(error))
+        if not durable.done():
+            durable.set_result(None)
 
     now = engine.clock.now()
     settlement = in_doubt(stored.decision, now, reason)
     engine.ledger.expire(Expired(reserved.id, now, reason), stored.decision, settlement, done)
     _log.warning("reservation in doubt", request_id=reserved.id, reason=reason)
-    await finished
+    return durable
 
 
 def in_doubt(decision: Decision, at: Instant, reason: str) -> Settlement:

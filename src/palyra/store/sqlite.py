@@ -7,7 +7,7 @@ schema up to date, restores the balances and checks them against the journal (D3
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,7 +52,8 @@ class SqliteStore:
             book = _restore_book(connection, max(now(), self.last_instant))
             self._writer = Writer(connection, self._hand_over)
             self.ledger = JournaledLedger(self._writer, book)
-            connection.execute(sql.DROP_OLD_CLAIMS, (now(),))
+            with suppress(sqlite3.OperationalError):  # tidying up may wait for a disk with room
+                connection.execute(sql.DROP_OLD_CLAIMS, (now(),))
             self.ledger.restore(
                 (ClaimChange(*row) for row in connection.execute(sql.CLAIMS)),
                 connection.execute(sql.METERED),

@@ -183,3 +183,22 @@ async def test_an_answer_goes_out_without_its_cost_if_the_settlement_finds_no_ro
     journal.flush()
     assert answered.exchange.acknowledged is not None
     assert dict(answered.headers())[b"x-palyra-cost-usd"] == b"0.0001"
+
+
+async def test_a_start_does_not_wait_for_ever_for_a_disk_without_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("palyra.lifecycle.expire.SETTLE_WAIT_S", 0.0)
+    bench = Bench(budget("all", "1.00"))
+    running = bench.start(bench.call())
+    call = await bench.at_provider()
+    hold = bench.balance("all").held
+    disk = slow(bench)
+
+    assert await resolve_leftovers(bench.engine) == 1
+
+    assert bench.balance("all")[:2] == (hold, 0)
+    disk.flush()
+    call.answer(20, 40)
+    disk.flush()
+    await turns(running.done)
