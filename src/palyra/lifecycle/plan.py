@@ -118,10 +118,10 @@ def _holds(
         return ()
     holds: list[Hold] = []
     for reading, evaluation in zip(readings, judgement.evaluations, strict=True):
-        policy = evaluation.policy
-        if policy.interval is Interval.REQUEST:
+        policy, amount = evaluation.policy, evaluation.amount
+        if policy.interval is Interval.REQUEST or amount is None:
+            # A cost that this policy cannot know is not counted on its account, whatever others count.
             continue
-        amount = evaluation.amount or 0
         binds = evaluation.mode is Mode.ENFORCED and policy.action is not Action.ALERT
         holds.append(
             Hold(

@@ -260,3 +260,19 @@ async def test_only_an_admin_loosens_the_mode(principal: str, mode: Mode) -> Non
 
     assert decision.mode == mode
     assert decision.mode_origin == ("caller" if mode is Mode.SUGGEST else "config")
+
+
+async def test_a_budget_that_allows_unknown_prices_is_not_charged_another_ones_ceiling() -> None:
+    bench = Bench(
+        budget("counts", "5.00", unknown_price="ceiling"),
+        budget("waves-through", "5.00", unknown_price="allow"),
+    )
+    asked = bench.call(model="unpriced")
+
+    await bench.answered(asked)
+
+    settled = await bench.settlement(asked.request_id)
+    assert settled.cost is not None
+    assert bench.balance("counts")[:2] == (settled.cost, 0)
+    assert bench.balance("waves-through")[:2] == (0, 0)
+    assert not settled.overrun
