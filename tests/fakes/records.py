@@ -20,6 +20,7 @@ from palyra.lifecycle.ports import (
     IdempotencyEntry,
     UsageTotals,
 )
+from palyra.store.memory import matches
 
 NOON = Instant(1_795_435_200 * NANOSECONDS)
 """2026-11-23T12:00:00Z."""
@@ -63,7 +64,7 @@ class FakeRecords:
         return self.stored.get(request_id)
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
-        found = [each for each in self.stored.values() if _wanted(each, wanted)]
+        found = [each for each in self.stored.values() if matches(each, wanted)]
         found.sort(key=lambda each: each.decision.request_id, reverse=True)
         return found[: wanted.limit]
 
@@ -143,24 +144,6 @@ class FakeLedger:
 
     def pending(self) -> Sequence[Reserved]:
         return list(self.book.pending.values())
-
-
-def _wanted(stored: StoredDecision, wanted: DecisionFilter) -> bool:
-    decision, labels = stored.decision, stored.decision.labels
-    pairs: tuple[tuple[object, object], ...] = (
-        (wanted.principal, labels.principal),
-        (wanted.agent, labels.agent),
-        (wanted.session, labels.session),
-        (wanted.model, decision.model),
-        (wanted.outcome, decision.outcome),
-        (wanted.state, stored.state),
-    )
-    return (
-        all(asked is None or asked == found for asked, found in pairs)
-        and (wanted.since is None or decision.at >= wanted.since)
-        and (wanted.until is None or decision.at < wanted.until)
-        and (wanted.before is None or decision.request_id < wanted.before)
-    )
 
 
 def _add(one: UsageTotals, other: UsageTotals, group: Mapping[str, str]) -> UsageTotals:

@@ -39,7 +39,6 @@ IDEMPOTENCY_REPLAY_TOTAL_BYTES_MAX = 64 * 1024 * 1024
 
 LABEL_CHARS_MAX = 200
 TAGS_MAX = 32
-KEY_CACHE_SWEEP_S = 0.5
 TOKENS_MAX = 2**31
 """No provider serves this many tokens in a call; a larger figure is damage, not usage."""
 OUTPUT_TOKENS_WITHOUT_LIMIT = 16_384

@@ -28,6 +28,7 @@ from palyra.lifecycle.call import Call
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.idempotency import Replay
 from palyra.lifecycle.wire import Endpoint
+from palyra.registry.registry import ENDPOINT_PATHS
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -35,14 +36,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
-ENDPOINTS = {
-    "/v1/chat/completions": Endpoint.chat_completions,
-    "/v1/completions": Endpoint.completions,
-    "/v1/responses": Endpoint.responses,
-    "/v1/embeddings": Endpoint.embeddings,
-    "/v1/messages": Endpoint.messages,
-    "/v1/messages/count_tokens": Endpoint.count_tokens,
-}
+ENDPOINTS = {path: Endpoint(name) for name, path in ENDPOINT_PATHS.items()}
 SMALL_BODY_BYTES = 64 * 1024
 _OURS = (b"x-palyra-", b"content-type", b"content-encoding")
 KEY_HEADERS = (b"x-api-key", b"x-goog-api-key")

@@ -132,6 +132,15 @@ class Decision:
     message: str = ""
     idempotency_key: bool = False
 
+    @property
+    def cost_bound(self) -> int | None:
+        """What was held at most, in nano-USD; None if it could not be computed."""
+        return self.estimate.cost_bound if self.estimate else None
+
+    def elapsed_ms(self, now: Instant) -> int:
+        """Milliseconds since the call was decided."""
+        return (now - self.at) // 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class CostLine:

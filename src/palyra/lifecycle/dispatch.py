@@ -25,16 +25,18 @@ from palyra.lifecycle.idempotency import Header, Replay
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.respond import answer_headers
 from palyra.lifecycle.settle import SUCCESS, Ending, resolve
-from palyra.lifecycle.wire import FailureKind, UpstreamCall, UpstreamFailure, UpstreamRequest, UsageMeter
+from palyra.lifecycle.wire import (
+    Endpoint,
+    FailureKind,
+    UpstreamCall,
+    UpstreamFailure,
+    UpstreamRequest,
+    UsageMeter,
+)
+from palyra.registry.registry import ENDPOINT_PATHS
 
-PATHS = {
-    "chat_completions": b"/chat/completions",
-    "completions": b"/completions",
-    "responses": b"/responses",
-    "embeddings": b"/embeddings",
-    "messages": b"/messages",
-    "count_tokens": b"/messages/count_tokens",
-}
+PATHS = {Endpoint(name): path.removeprefix("/v1").encode() for name, path in ENDPOINT_PATHS.items()}
+"""Where each endpoint is at a provider, below the root of its API version."""
 _TIMEOUTS = frozenset(
     {
         FailureKind.connect_timeout,
@@ -108,8 +110,7 @@ class Exchange:
 
     def head(self, status: int, headers: list[Header]) -> None:
         """Status and headers arrived."""
-        now = self._engine.clock.now()
-        self._first_byte_ms = (now - self._plan.reservation.at) // 1_000_000
+        self._first_byte_ms = self._plan.decision.elapsed_ms(self._engine.clock.now())
         self.status = status
         # Only Palyra speaks in Palyra's headers.
         self.headers = [header for header in headers if not header[0].startswith(b"x-palyra-")]

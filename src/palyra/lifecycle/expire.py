@@ -67,7 +67,7 @@ async def _post(engine: Engine, reserved: Reserved, reason: str) -> "asyncio.Fut
 def in_doubt(decision: Decision, at: Instant, reason: str) -> Settlement:
     """The settlement of a call that may have run: everything it held, marked as an estimate (L6)."""
     estimate = decision.estimate
-    held = estimate.cost_bound if estimate else None
+    held = decision.cost_bound
     usage = Usage(estimate.input_tokens_bound, estimate.output_tokens_bound) if estimate else None
     return Settlement(
         at=at,
@@ -77,5 +77,5 @@ def in_doubt(decision: Decision, at: Instant, reason: str) -> Settlement:
         usage=usage,
         cost=held,
         held=held,
-        total_ms=(at - decision.at) // 1_000_000,
+        total_ms=decision.elapsed_ms(at),
     )

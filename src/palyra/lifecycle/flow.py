@@ -14,6 +14,7 @@ from palyra.lifecycle.idempotency import Header, Replay, claim_of, earlier_answe
 from palyra.lifecycle.plan import Plan, make_plan
 from palyra.lifecycle.reserve import reserve
 from palyra.lifecycle.respond import answer_headers, decision_headers, refusal
+from palyra.lifecycle.route import find_sheet
 from palyra.registry.registry import speaks
 
 CHEAPER_MODELS_MAX = 5
@@ -84,7 +85,7 @@ def _cheaper_models(plan: Plan, call: Call, subject: Subject, engine: Engine) ->
         kind = engine.registry.kind_of(model.provider)
         if not speaks(kind, call.endpoint):
             continue
-        sheet = engine.prices.find(model.provider, kind, model.upstream_name, now)
+        sheet = find_sheet(model, kind, engine.prices, now)
         cost = cost_bound(sheet, call.ask, granted.input_tokens, granted.output_tokens)
         if cost is not None and cost < asked and subject.may_use(model.id):
             found.append((cost, model.id))

@@ -11,7 +11,7 @@ from palyra.budgets.terms import Action, Mode
 from palyra.budgets.windows import Interval
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.core.limits import LEASE_S
-from palyra.identity.keys import Role, Subject
+from palyra.identity.keys import Subject, may_loosen_mode
 from palyra.ledger.account import Hold
 from palyra.ledger.event import Reserved
 from palyra.lifecycle.authenticate import labels_of
@@ -105,7 +105,7 @@ def _mode(
     return effective_mode(
         default,
         call.hints.mode,
-        may_loosen=subject.may_act_as(Role.ADMIN),
+        may_loosen=may_loosen_mode(subject),
         evaluations=evaluate_all(tightening, cost, bound, default) if tightening else (),
     )
 

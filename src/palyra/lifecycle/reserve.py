@@ -2,7 +2,6 @@
 
 import asyncio
 
-from palyra.core.instant import Instant
 from palyra.core.invariant import unreachable
 from palyra.ledger.event import Released
 from palyra.lifecycle.decision import CallState, Settlement
@@ -54,16 +53,11 @@ def give_back(plan: Plan, reason: str, engine: Engine) -> None:
         reason=reason,
         usage=None,
         cost=None,
-        held=plan.decision.estimate.cost_bound if plan.decision.estimate else None,
+        held=plan.decision.cost_bound,
         client_gone=True,
-        total_ms=elapsed_ms(plan, now),
+        total_ms=plan.decision.elapsed_ms(now),
     )
     engine.ledger.release(Released(plan.reservation.id, now, reason), plan.decision, settlement, _ignore)
-
-
-def elapsed_ms(plan: Plan, now: Instant) -> int:
-    """Milliseconds since the call was planned."""
-    return (now - plan.reservation.at) // 1_000_000
 
 
 def _ignore(_error: Exception | None) -> None:

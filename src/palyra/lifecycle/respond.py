@@ -29,8 +29,8 @@ def decision_headers(plan: Plan, settlement: Settlement | None = None) -> list[H
         (b"x-palyra-recommended-model", _text(decision.recommended_model)),
         (b"x-palyra-route", decision.route.encode()),
     ]
-    if decision.estimate is not None and decision.estimate.cost_bound is not None:
-        headers.append((b"x-palyra-estimated-cost-usd", format_usd(decision.estimate.cost_bound).encode()))
+    if decision.cost_bound is not None:
+        headers.append((b"x-palyra-estimated-cost-usd", format_usd(decision.cost_bound).encode()))
     if settlement is not None and settlement.cost is not None:
         headers.append((b"x-palyra-cost-usd", format_usd(settlement.cost).encode()))
     evaluations = plan.judgement.evaluations

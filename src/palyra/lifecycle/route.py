@@ -44,13 +44,19 @@ def route_call(
             f"this key may not use {requested!r}; allowed: {', '.join(subject.models)}", param="model"
         )
     kind = registry.kind_of(model.provider)
-    sheet = prices.find(model.provider, kind, model.upstream_name, now)
-    if sheet is None and model.upstream_name != model.id:
-        sheet = prices.find(model.provider, kind, model.id, now)
+    sheet = find_sheet(model, kind, prices, now)
     reason = "the requested model" if requested == model.id else f"{requested!r} stands for {model.id!r}"
     if sheet is None:
         return Route(model, kind, None, prices.ceiling(kind), None, reason)
     return Route(model, kind, sheet, None, price_record(sheet, prices.version, known=True), reason)
+
+
+def find_sheet(model: Model, kind: str, prices: PriceBook, now: Instant) -> PriceSheet | None:
+    """The prices of a model, by the name its provider has for it, else by its own; None if there are none."""
+    sheet = prices.find(model.provider, kind, model.upstream_name, now)
+    if sheet is None and model.upstream_name != model.id:
+        sheet = prices.find(model.provider, kind, model.id, now)
+    return sheet
 
 
 def price_record(sheet: PriceSheet, version: str, *, known: bool) -> PriceRecord:

@@ -15,7 +15,6 @@ from palyra.core.instant import Instant
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.lifecycle.decision import CallState, CostLine, Settlement
 from palyra.lifecycle.plan import Plan
-from palyra.lifecycle.reserve import elapsed_ms
 from palyra.lifecycle.wire import Reported, UpstreamFailure
 from palyra.pricing.usage import Metered, Usage
 
@@ -89,7 +88,7 @@ def _settled(plan: Plan, ending: Ending, metered: Metered) -> Resolution:
     cost = plan.sheet.cost(usage, metered.service_tier) if plan.sheet else None
     if plan.sheet is not None and cost is None:
         # Something was used that has no price, for example a search: the held amount stands in for it.
-        cost = plan.decision.estimate.cost_bound if plan.decision.estimate else None
+        cost = plan.decision.cost_bound
         metered = replace(metered, source="estimated", reason="used something that has no price")
     amounts = {
         "input_tokens": usage.input_tokens,
@@ -115,7 +114,7 @@ def _released(plan: Plan, ending: Ending, reason: str) -> Resolution:
 def _in_doubt(plan: Plan, ending: Ending, reason: str) -> Resolution:
     bound = plan.judgement.granted
     metered = Metered(Usage(bound.input_tokens, bound.output_tokens), "estimated", reason)
-    cost = plan.decision.estimate.cost_bound if plan.decision.estimate else None
+    cost = plan.decision.cost_bound
     settlement = _settlement(plan, ending, CallState.IN_DOUBT, reason, metered, cost, overrun=False)
     return Expired(plan.reservation.id, ending.at, reason), settlement
 
@@ -142,7 +141,7 @@ def _settlement(
         reason=reason,
         usage=metered.usage if metered else None,
         cost=cost,
-        held=plan.decision.estimate.cost_bound if plan.decision.estimate else None,
+        held=plan.decision.cost_bound,
         overrun=overrun,
         late=False,
         service_tier=metered.service_tier if metered else None,
@@ -150,7 +149,7 @@ def _settlement(
         upstream_model=metered.model if metered else None,
         client_gone=ending.client_gone,
         first_byte_ms=ending.first_byte_ms,
-        total_ms=elapsed_ms(plan, ending.at),
+        total_ms=plan.decision.elapsed_ms(ending.at),
         lines=lines,
         counterfactual_cost=_counterfactual_cost(plan, metered, cost),
     )

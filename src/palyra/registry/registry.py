@@ -33,7 +33,17 @@ _FOUND_MAX = 4_096
 class Registry:
     """Providers in the operator's order and their models. Build a new one to change it."""
 
-    __slots__ = ("_catalog", "_default", "_discovered", "_found", "_names", "_own", "_providers", "_served")
+    __slots__ = (
+        "_catalog",
+        "_default",
+        "_discovered",
+        "_found",
+        "_listed",
+        "_names",
+        "_own",
+        "_providers",
+        "_served",
+    )
 
     def __init__(
         self,
@@ -59,6 +69,7 @@ class Registry:
         self._names: dict[str, Model] = {}
         for model in self._served.values():
             self._names.setdefault(model.id, model)
+        self._listed = [self._under_own_name(model) for model in self._served.values() if model.enabled]
         self._found: dict[str, Model] = {}
 
     @property
@@ -105,13 +116,7 @@ class Registry:
 
         One whose id another provider's model already has is listed as ``provider/id``.
         """
-        listed: list[Model] = []
-        for model in self._served.values():
-            if not model.enabled:
-                continue
-            own_name = self._names[model.id] is model
-            listed.append(model if own_name else replace(model, id=f"{model.provider}/{model.id}"))
-        return listed
+        return self._listed.copy()
 
     def with_discovered(self, provider_id: str, models: Iterable[Listed]) -> "Registry":
         """A new snapshot in which ``provider_id`` lists exactly these models.
@@ -146,6 +151,11 @@ class Registry:
             for model in models.values():
                 if (provider_id, model.id) not in own:
                     yield self._completed(model, None)
+
+    def _under_own_name(self, model: Model) -> Model:
+        if self._names[model.id] is model:
+            return model
+        return replace(model, id=f"{model.provider}/{model.id}")
 
     def _completed(self, model: Model, listed: Model | None) -> Model:
         window, limit = model.context_window, model.output_limit

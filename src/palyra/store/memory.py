@@ -73,7 +73,7 @@ class MemoryRecords(JournaledRecords):
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
         """See ``Records.decisions``."""
-        found = [each for each in self._stored().values() if _matches(each, wanted)]
+        found = [each for each in self._stored().values() if matches(each, wanted)]
         found.sort(key=lambda each: each.decision.request_id, reverse=True)
         return found[: wanted.limit]
 
@@ -143,7 +143,8 @@ class MemoryRecords(JournaledRecords):
         return [write.rollup for write in self._kept.writes if write.rollup is not None]
 
 
-def _matches(stored: StoredDecision, wanted: DecisionFilter) -> bool:
+def matches(stored: StoredDecision, wanted: DecisionFilter) -> bool:
+    """Whether a decision is among those that were asked for."""
     decision: Decision = stored.decision
     labels = decision.labels
     pairs: tuple[tuple[object, object], ...] = (

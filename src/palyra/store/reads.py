@@ -1,6 +1,7 @@
 """Questions people ask, as SQLAlchemy Core selects. Never consulted for admission."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, select
@@ -14,18 +15,7 @@ from palyra.store.schema import accounts, decisions, rollups
 
 GROUPS = ("hour", "principal", "agent", "model", "provider")
 ACCOUNTS_SHOWN_MAX = 1_000
-_FIGURES = (
-    "requests",
-    "denied",
-    "estimated",
-    "unpriced",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "cost",
-)
+_FIGURES = tuple(each.name for each in fields(UsageTotals) if each.name != "group")
 
 
 def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[StoredDecision]:
