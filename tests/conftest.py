@@ -5,12 +5,17 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from harness.daemon import Api, Config, DaemonProcess, config
 from harness.model import ModelProcess
 from harness.script import Answer
 from harness.stub import Stub
 from harness.tenant import SharedDaemons, Tenant
+
+# A slow or busy machine is no reason to fail.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 DaemonFactory = Callable[..., DaemonProcess]
 

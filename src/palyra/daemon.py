@@ -1,15 +1,16 @@
 """The service form: builds every object, starts and stops them in order, holds no logic of its own."""
 
 import asyncio
+import gc
 import secrets
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import uuid_utils
@@ -22,8 +23,8 @@ from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import limits
 from palyra.core.errors import FieldError, PalyraError
 from palyra.core.instant import Instant, isoformat
-from palyra.gateway.app import Asgi, Gateway, Receive, Scope, Send
-from palyra.gateway.protocol import BoundedProtocol
+from palyra.gateway.door import Door
+from palyra.gateway.line import line_factory
 from palyra.lifecycle.engine import Engine, Governance, TokenCounter
 from palyra.lifecycle.expire import expire_overdue, resolve_leftovers
 from palyra.lifecycle.plan import LEASE_NS
@@ -39,11 +40,17 @@ from palyra.upstream.provider import HttpUpstream, ProviderEndpoint
 from palyra.upstream.request_head import ProviderKind
 from palyra.upstream.tokenizer import OpenAiTokens
 
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
 SHUTDOWN_S = 20
 SWEEP_S = 1.0
 DISCOVERY_S = 5.0
 DISCOVERY_EVERY_S = 300.0
 FORGET_EVERY_S = 60.0
+_COLLECT_EVERY = 50_000
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _log = structlog.get_logger("palyra.daemon")
@@ -158,7 +165,7 @@ class Daemon:
             self._uvicorn_config(control_plane),
             lambda: announce(self._announcement(f"{scheme}://{shown}:{port}")),
         )
-        control_plane.build(on_failure=server.stop_soon)
+        control_plane.build(on_failure=server.stop_soon, on_success=_spare_the_collector)
         await server.serve(sockets=[listening])
         control_plane.raise_failure()
 
@@ -242,8 +249,8 @@ class Daemon:
     def _uvicorn_config(self, control_plane: Asgi) -> uvicorn.Config:
         server = self._settings.server
         return uvicorn.Config(
-            Gateway(self.engine, control_plane, server.max_body_bytes),
-            http=BoundedProtocol,
+            control_plane,
+            http=cast("type[asyncio.Protocol]", line_factory(Door(self.engine, server.max_body_bytes))),
             ws="none",
             lifespan="off",
             access_log=False,
@@ -336,10 +343,10 @@ class _Later:
         self._build = build
         self._built: asyncio.Future[Asgi] = asyncio.get_running_loop().create_future()
 
-    def build(self, on_failure: Callable[[], None]) -> None:
+    def build(self, on_failure: Callable[[], None], on_success: Callable[[], None]) -> None:
         """Start building. ``on_failure`` is called if that fails: a daemon without its API must not run."""
         self._built = asyncio.get_running_loop().run_in_executor(None, self._build)
-        self._built.add_done_callback(lambda built: on_failure() if built.exception() else None)
+        self._built.add_done_callback(lambda built: on_failure() if built.exception() else on_success())
 
     def raise_failure(self) -> None:
         """Raise what building raised, if it did."""
@@ -376,6 +383,16 @@ class _Server(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
+
+
+def _spare_the_collector() -> None:
+    """What start-up made lives as long as the process: the collector need not go through it again and again.
+
+    Calls make few cycles, so it need not run often either: a run of the oldest generation is a pause.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY, 20, 50)
 
 
 def _log_to_stderr() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from fakes.till import LEASE_NS, Till, account, assert_books_agree, decision, hold
 from palyra.core.instant import NANOSECONDS, Instant
@@ -107,7 +108,7 @@ class TestNoOverAdmission:
         await till.flush()
         before, told = [till.balance(key) for key in (account(), TOTAL, AGENT)], list(till.told)
         holds = [hold(50, 100), hold(50, 100, TOTAL), hold(50, 100, AGENT)]
-        holds[place] = holds[place]._replace(amount=91)
+        holds[place] = structs.replace(holds[place], amount=91)
         shortfall = till.reserve("req_2", *holds)
         await till.flush()
         assert shortfall is not None

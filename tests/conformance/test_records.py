@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
+from msgspec import structs
 
 from fakes.records import NOON
 from fakes.till import Till, account, assert_books_agree, decision, hold
@@ -50,7 +51,7 @@ def key(key_id: str = "key-7", revoked_at: Instant | None = None) -> ApiKey:
 
 
 def full(request_id: str) -> Decision:
-    return replace(
+    return structs.replace(
         decision(request_id, tags=MappingProxyType({"team": "platform", "größe": "☃"})),
         price=PriceRecord("stub", "stub-model", "config", "cfg:stub-model", "b1", known=True),
         clamp=ClampRecord(4_096, 256, "daily"),
@@ -80,11 +81,24 @@ class TestDecisions:
         assert stored.settlement.usage.output_tokens == 4
         assert isinstance(stored.settlement.state, CallState)
 
+    async def test_a_call_that_runs_is_there_at_once(self, till: Till) -> None:
+        till.reserve("req_1", hold(10))
+        stored = await till.store.records.decision("req_1")
+        assert stored is not None
+        assert (stored.state, stored.settlement) == (CallState.PENDING, None)
+        (listed,) = await till.store.records.decisions(DecisionFilter())
+        assert listed == stored
+
+    async def test_a_call_that_could_not_be_held_is_not_there(self, till: Till) -> None:
+        assert till.reserve("req_1", hold(11, 10)) is not None
+        assert await till.store.records.decision("req_1") is None
+        assert await till.store.records.decisions(DecisionFilter()) == []
+
     async def test_an_unknown_call_is_none(self, till: Till) -> None:
         assert await till.store.records.decision("req_9") is None
 
     async def test_a_denial_is_stored_counted_and_holds_nothing(self, till: Till) -> None:
-        refused = replace(decision("req_1", outcome="deny"), error_code="budget_exceeded")
+        refused = structs.replace(decision("req_1", outcome="deny"), error_code="budget_exceeded")
         till.store.records.record_denial(refused)
         till.reserve("req_2", hold(1))
         await till.flush()
@@ -96,9 +110,13 @@ class TestDecisions:
         assert [each.id for each in till.store.ledger.pending()] == ["req_2"]
         await assert_books_agree(till)
 
-    async def test_they_are_listed_newest_first_in_pages_without_a_gap(self, till: Till) -> None:
+    @pytest.mark.parametrize("ended", [1, 2, 3, 26])
+    async def test_they_are_listed_newest_first_in_pages_without_a_gap(self, till: Till, ended: int) -> None:
+        """Those that run and those that ended, mixed: every n-th has ended."""
         for number in range(25):
             till.reserve(f"req_{number:02}", hold(1))
+        for number in range(0, 25, ended):
+            till.settle(f"req_{number:02}", 1)
         await till.flush()
         seen: list[str] = []
         before: str | None = None

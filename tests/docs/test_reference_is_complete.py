@@ -18,8 +18,8 @@ from palyra.cli.output import ExitCode
 from palyra.config.load import load_settings
 from palyra.config.problems import ConfigError
 from palyra.core.errors import PalyraError
-from palyra.gateway.app import ENDPOINTS
 from palyra.gateway.body import FORBIDDEN
+from palyra.gateway.door import ENDPOINTS
 from palyra.gateway.hints import TASK_CLASSES
 from palyra.identity.keys import Role
 from palyra.lifecycle.decision import CallState

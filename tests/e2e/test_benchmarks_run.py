@@ -1,29 +1,68 @@
-"""The benchmarks stay runnable: a run too short for its numbers to mean anything measures every row."""
+"""The benchmarks stay runnable: a run too short for its numbers to mean anything measures every part."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 RUN_S = 150
+COMPILERS = ("cc", "gcc", "clang")
 
 
-def test_a_quick_run_measures_every_row_and_says_that_there_are_no_peers(tmp_path: Path) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--quick", "--results", str(tmp_path)],
+def quick(results: Path, *more: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    """``--quick``, with what it saved in ``results``."""
+    environment = dict(os.environ)
+    if path is not None:
+        environment["PATH"] = path
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--results", str(results), *more],
         cwd=ROOT,
-        env=dict(os.environ),
+        env=environment,
         capture_output=True,
         text=True,
         timeout=RUN_S,
     )
+
+
+def test_a_quick_run_measures_the_parts_of_a_call(tmp_path: Path) -> None:
+    finished = quick(tmp_path, "--scene", "micro")
     assert finished.returncode == 0, finished.stderr
-    assert "No other gateway is measured here yet" in finished.stdout
     (saved,) = tmp_path.iterdir()
+    rows = json.loads(saved.read_text())["rows"]
+    assert rows
+    assert all(0 < row["least"] <= row["value"] <= row["most"] for row in rows)
+
+
+@pytest.mark.skipif(
+    not any(map(shutil.which, COMPILERS)), reason="the stub and the load driver need a C compiler"
+)
+@pytest.mark.parametrize("scene", ["whole", "streams"])
+def test_a_quick_run_measures_palyra_and_the_proxies_that_are_here(tmp_path: Path, scene: str) -> None:
+    finished = quick(tmp_path, "--scene", scene, "--markdown", str(tmp_path / "tables.md"))
+    assert finished.returncode == 0, finished.stderr
+    (saved,) = tmp_path.glob("*.json")
     document = json.loads(saved.read_text())
-    assert document["peers"] == []
-    rows = {row["name"]: row for row in document["rows"]}
-    assert {"plan a call", "whole call, group commit", "provider alone", "through Palyra"} <= rows.keys()
-    assert all(0 < row["least"] <= row["value"] <= row["most"] for row in rows.values())
+    known = {each["name"]: each for each in document["contenders"]}
+    assert known["palyra-5"]["problem"] is None
+    assert known["nginx"]["problem"] is None or "apt-get install" in known["nginx"]["problem"]
+    (table,) = document["tables"]
+    rows = {row["name"]: row for row in table["rows"]}
+    assert {"nginx", "palyra-5"} <= rows.keys()
+    assert rows["palyra-5"]["problem"] is None
+    (figures,) = rows["palyra-5"]["rounds"]
+    assert figures["cpu_us"] > 0
+    assert figures["rate"] > 0
+    assert "| palyra-5 |" in (tmp_path / "tables.md").read_text()
+
+
+def test_without_a_compiler_it_says_so_and_what_to_install(tmp_path: Path) -> None:
+    finished = quick(tmp_path, "--scene", "whole", "--build", str(tmp_path / "build"), path=str(tmp_path))
+    assert finished.returncode == 0, finished.stderr
+    assert "no C compiler is on PATH" in finished.stdout
+    (saved,) = tmp_path.glob("*.json")
+    assert json.loads(saved.read_text())["tables"] == []

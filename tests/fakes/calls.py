@@ -1,10 +1,10 @@
 """Stored calls to show: one that was served, one that was refused."""
 
 from fakes.records import NOON
+from palyra.budgets.binding import BudgetRecord
 from palyra.lifecycle.decision import (
     CallState,
     ClampRecord,
-    CostLine,
     Counterfactual,
     Decision,
     EstimateRecord,
@@ -24,7 +24,7 @@ def labels(principal: str = "alice") -> Labels:
 
 
 def evaluation(status: str = "ok", metric: str = "cost_usd", message: str = "") -> EvaluationRecord:
-    return EvaluationRecord(
+    budget = BudgetRecord(
         policy_id="each-daily",
         policy_version=3,
         scope="principal:*",
@@ -33,17 +33,10 @@ def evaluation(status: str = "ok", metric: str = "cost_usd", message: str = "") 
         entity="alice",
         window_start=NOON - DAY_NS // 2,
         window_end=NOON + DAY_NS // 2,
-        status=status,
-        mode="enforced",
-        consumed=4_000_000_000,
-        amount=500_000_000,
-        projected=4_500_000_000,
         soft_limit=None,
         hard_limit=5_000_000_000,
-        remaining=500_000_000,
-        would=None,
-        message=message,
     )
+    return EvaluationRecord(budget, status, "enforced", 4_000_000_000, 500_000_000, None, message)
 
 
 def served(request_id: str = "req_1", principal: str = "alice", *, clamp: bool = False) -> StoredDecision:
@@ -85,8 +78,8 @@ def served(request_id: str = "req_1", principal: str = "alice", *, clamp: bool =
         client_gone=False,
         first_byte_ms=100,
         total_ms=900,
-        lines=(CostLine("input", 120, "0.15", "0.000018"), CostLine("output", 80, "0.60", "0.000048")),
         counterfactual_cost=0,
+        prices=(None, None, "0.15", "0.60", "0.15", "0.15", "0.15", "0.60", "0.15", "0.60", "0.15"),
     )
     return StoredDecision(decision, CallState.SETTLED, settlement)
 

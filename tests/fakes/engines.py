@@ -13,7 +13,7 @@ from palyra.budgets.policy import Known, Policy, PolicyDefaults, parse_policy
 from palyra.budgets.terms import Mode, UnknownPrice
 from palyra.core.instant import Instant
 from palyra.gateway.asks import parse
-from palyra.gateway.hints import read_hints
+from palyra.gateway.hints import read_header_hints, read_hints
 from palyra.identity.keys import ApiKey, Role, hash_key
 from palyra.ledger.account import Balance
 from palyra.lifecycle.call import Call
@@ -21,6 +21,7 @@ from palyra.lifecycle.decision import Settlement
 from palyra.lifecycle.engine import Engine, Governance
 from palyra.lifecycle.flow import Answered, Repeated, run
 from palyra.lifecycle.rules import Rules
+from palyra.lifecycle.waiting import in_task
 from palyra.lifecycle.wire import Endpoint, UpstreamRequest, UpstreamSink
 from palyra.pricing.book import PriceBook
 from palyra.pricing.entry import parse_price_entry
@@ -170,7 +171,7 @@ class Bench:
             received_at=self.clock.now(),
             endpoint=endpoint,
             credential=principal,
-            hints=read_hints(labels, parsed.labelled),
+            hints=read_hints(read_header_hints(labels), parsed.labelled),
             ask=parsed.ask,
             body=parsed.body,
             raw_body=raw,
@@ -180,7 +181,7 @@ class Bench:
 
     def start(self, call: Call) -> "asyncio.Task[Answered | Repeated]":
         """Run the path up to wherever it has to wait."""
-        return asyncio.create_task(run(call, self.engine))
+        return asyncio.create_task(in_task(run(call, self.engine)))
 
     async def at_provider(self, calls: int = 1) -> FakeCall:
         """Wait until the provider has so many calls; the newest."""

@@ -7,7 +7,7 @@ from palyra.budgets.policy import Policy
 from palyra.core.errors import LedgerUnavailable
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.identity.keys import ApiKey
-from palyra.ledger.account import AccountKey, Balance, Shortfall
+from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.book import Book
 from palyra.ledger.event import Expired, Released, Reserved, Settled
 from palyra.lifecycle.decision import CallState, Decision, Settlement, StoredDecision
@@ -120,6 +120,10 @@ class FakeLedger:
 
     def balance(self, key: AccountKey) -> Balance:
         return self.book.balance(key)
+
+    @property
+    def accounts(self) -> Mapping[AccountKey, Account]:
+        return self.book.accounts
 
     def reserve(
         self, event: Reserved, decision: Decision, claim: IdempotencyClaim | None, done: Done

@@ -11,15 +11,7 @@ from fakes.records import NOON, FakeClock
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.ledger.account import EMPTY, AccountKey, Balance, Hold, Shortfall
 from palyra.ledger.book import Book, replay
-from palyra.ledger.event import (
-    Expired,
-    LedgerEvent,
-    Released,
-    Reserved,
-    Settled,
-    decode_event,
-    is_ledger_kind,
-)
+from palyra.ledger.event import Expired, LedgerEvent, Released, Reserved, Settled
 from palyra.lifecycle.decision import (
     CallState,
     Decision,
@@ -31,6 +23,7 @@ from palyra.lifecycle.decision import (
 from palyra.lifecycle.ports import DecisionFilter, Done, IdempotencyClaim
 from palyra.pricing.usage import Usage
 from palyra.store.memory import MemoryStore
+from palyra.store.page import Audited, read_record, unpack
 from palyra.store.sqlite import SqliteStore
 
 HALF_DAY_NS = 12 * 3600 * NANOSECONDS
@@ -239,8 +232,7 @@ class Till:
         """The ledger's events as the journal has them, in order."""
         if self.path is None:
             assert isinstance(self.store, MemoryStore)
-            rows = [write.journal for write in self.store.journal.writes if write.journal is not None]
-            return [body for kind, _, body in rows if is_ledger_kind(kind) and isinstance(body, LedgerEvent)]
+            return ledger_events(write.line for write in self.store.journal.writes if write.line is not None)
         return journal_events(self.path)
 
     def _done(self, change: str, request_id: str) -> Done:
@@ -257,9 +249,15 @@ class Till:
 def journal_events(path: Path) -> list[LedgerEvent]:
     """The ledger's events in a SQLite file."""
     with sqlite3.connect(path) as connection:
-        rows = connection.execute("SELECT kind, body FROM journal ORDER BY seq").fetchall()
+        pages = connection.execute("SELECT body FROM journal WHERE records > 0 ORDER BY seq").fetchall()
     connection.close()
-    return [decode_event(kind, body) for kind, body in rows if is_ledger_kind(kind)]
+    return ledger_events(line for (body,) in pages for line in unpack(body))
+
+
+def ledger_events(lines: Iterable[bytes]) -> list[LedgerEvent]:
+    """Those lines of a journal that change balances."""
+    records = [read_record(line) for line in lines]
+    return [record for record in records if not isinstance(record, Audited)]
 
 
 def balances(book: Book) -> dict[AccountKey, Balance]:

@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from conftest import DaemonFactory
@@ -18,7 +17,9 @@ from harness.raw import Reply, call
 from harness.script import Answer, Call, fixed
 from harness.stub import Stub
 from palyra.core.money import parse_usd
-from palyra.lifecycle.decision import CallState, Settlement
+from palyra.ledger.event import Reserved, Settled
+from palyra.lifecycle.decision import CallState, Settlement, read_settlement
+from palyra.store.page import line_of, read_record, unpack
 from palyra.store.sqlite import verify
 
 CLIENTS = 12
@@ -68,15 +69,22 @@ class Books:
         """Read everything in one transaction; a daemon may own the file."""
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             connection.execute("BEGIN")
-            ends = {
-                request_id: (
-                    CallState(state),
-                    None if text is None else msgspec.json.decode(text, type=Settlement),
-                )
-                for request_id, state, text in connection.execute(
-                    "SELECT request_id, state, settlement FROM decisions"
-                )
+            pages: dict[int, list[bytes]] = {
+                page: unpack(body) for page, body in connection.execute("SELECT page, body FROM documents")
             }
+            records = [
+                read_record(line)
+                for (body,) in connection.execute("SELECT body FROM journal ORDER BY seq")
+                for line in unpack(body)
+            ]
+            ends: dict[str, tuple[CallState, Settlement | None]] = {
+                record.id: (CallState.PENDING, None) for record in records if isinstance(record, Reserved)
+            }
+            for request_id, state, page, place in connection.execute(
+                "SELECT request_id, state, end_page, end_place FROM decisions"
+            ):
+                end = None if page is None else read_settlement(line_of(pages, page, place))
+                ends[request_id] = CallState(state), end
             posted = dict(
                 connection.execute(
                     "SELECT policy_id, sum(posted) FROM accounts GROUP BY policy_id"
@@ -89,10 +97,7 @@ class Books:
                 "SELECT coalesce(sum(requests), 0), coalesce(sum(cost), 0), "
                 "coalesce(sum(input_tokens + output_tokens), 0) FROM rollups"
             ).fetchone()
-            settles = [
-                ref
-                for (ref,) in connection.execute("SELECT ref FROM journal WHERE kind = 'settle'").fetchall()
-            ]
+            settles = [record.id for record in records if isinstance(record, Settled)]
         return cls(ends, posted, held, rollups, settles)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -23,13 +23,14 @@ from fakes.till import (
 )
 from palyra.core.errors import LedgerUnavailable
 from palyra.ledger.account import EMPTY, Balance
-from palyra.ledger.book import Book
+from palyra.ledger.book import Book, replay
 from palyra.ledger.event import LedgerEvent, kind_of
+from palyra.lifecycle.decision import CallState
 from palyra.lifecycle.ports import AuditEntry, IdempotencyClaim
-from palyra.store.ledger import JournaledLedger, resolve
+from palyra.store.commit import Committer
+from palyra.store.ledger import JournaledLedger
 from palyra.store.reader import Reader
 from palyra.store.sqlite import SqliteRecords, SqliteStore, verify
-from palyra.store.write import Write
 from palyra.store.writer import FATAL_CODES, Writer
 
 CLAIM = IdempotencyClaim("alice", "key-1", b"\x01" * 32)
@@ -67,15 +68,13 @@ class FaultyStore:
             path, isolation_level=None, check_same_thread=False, factory=FaultyConnection
         )
         self.connection.execute("PRAGMA synchronous=FULL")
-        self._loop = asyncio.get_running_loop()
-        self.writer = Writer(self.connection, self._hand_over)
-        self.ledger = JournaledLedger(self.writer, Book())
-        self._reader = Reader(path, self._loop)
+        loop = asyncio.get_running_loop()
+        book = Book()
+        self.writer = Writer(Committer(self.connection, ()), book, loop)
+        self.ledger = JournaledLedger(self.writer, book)
+        self._reader = Reader(path, loop)
         self.records = SqliteRecords(self.writer, self.ledger, clock.now, self._reader)
         self.writer.start()
-
-    def _hand_over(self, writes: Sequence[Write], error: Exception | None) -> None:
-        self._loop.call_soon_threadsafe(resolve, writes, error)
 
     def fill_the_disk(self) -> None:
         """From now on the file may not grow."""
@@ -173,6 +172,7 @@ class TestFull:
         await till.flush()
         assert till.balance(OTHER) == EMPTY
         assert till.store.records.idempotency("alice", "key-1") is None, "K1: the key is free again"
+        assert await till.store.records.decision("req_1") is None, "nor is there a call"
         till.disk.make_room()
         till.reserve("req_2", hold(5), claim=CLAIM)
         await assert_books_agree(till)
@@ -216,6 +216,22 @@ class TestFull:
         assert [each.change for each in changes] == ["expire"] * 30 + ["settle"] * 15
         assert all(each.error is None for each in changes)
         assert till.balance().held == 0, "V1"
+        await assert_books_agree(till)
+
+    async def test_what_was_kept_is_stored_with_the_next_batch_on_accounts_of_its_own(
+        self, till: FaultyTill, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("palyra.store.writer.RETRY_S", 3_600)
+        till.reserve("req_1", hold(100, None, OTHER))
+        till.reserve("req_2", hold(100))
+        await till.flush()
+        till.disk.connection.before = NthStatement(1, FULL, persistent=False)
+        till.settle("req_1", 60)
+        await until(lambda: not till.disk.writer.accepts())
+        till.settle("req_2", 70)
+        await till.flush()
+        assert till.errors() == []
+        assert (till.balance(OTHER).posted, till.balance().posted) == (60, 70)
         await assert_books_agree(till)
 
     async def test_a_change_of_rules_fails(self, till: FaultyTill) -> None:
@@ -270,6 +286,9 @@ class TestBroken:
         till.settle("req_1", 60)
         await till.flush()
         assert isinstance(till.told[-1].error, LedgerUnavailable)
+        stored = await till.store.records.decision("req_1")
+        assert stored is not None
+        assert stored.state is CallState.PENDING, "its end is on no disk"
         assert till.disk.writer.poisoned
         assert not till.disk.writer.accepts()
         till.disk.connection.before = None
@@ -290,6 +309,25 @@ class TestBroken:
         assert len(till.errors()) == 1
         assert till.balance() == Balance(0, 100, 0, 100)
         await self.assert_the_next_start_is_right(till, {"req_1", "req_2"})
+
+    async def test_a_commit_stores_the_balances_of_its_own_batch(
+        self, till: FaultyTill, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """More writes wait than one commit takes, and the disk breaks after the first."""
+        monkeypatch.setattr("palyra.store.writer.BATCH_MAX", 4)
+        commits = 0
+
+        def fault(sql: str) -> sqlite3.Error | None:
+            nonlocal commits
+            commits += sql == "COMMIT"
+            return disk_error() if commits > 1 else None
+
+        till.disk.connection.before = fault
+        for number in range(10):
+            till.reserve(f"req_{number}", hold(1))
+        await till.flush()
+        assert [each.error is None for each in till.told] == [True] * 4 + [False] * 6
+        await self.assert_the_next_start_is_right(till, {f"req_{number}" for number in range(4)})
 
     async def test_a_rollback_that_fails_is_the_end(self, till: FaultyTill) -> None:
         full = disk_error(sqlite3.SQLITE_FULL, "database or disk is full")
@@ -332,15 +370,21 @@ class TestOneBadWrite:
         till.settle("req_1", 1)
         await assert_books_agree(till)
 
-    async def test_an_id_that_is_taken_fails_alone(self, till: FaultyTill) -> None:
+    async def test_an_id_that_is_used_again_stops_nobody(self, till: FaultyTill) -> None:
+        """Ids are unique; if one is not, the money of both calls is in the journal and in the balances."""
         till.reserve("req_1", hold(1))
         till.settle("req_1", 1)
+        await till.flush()
         till.reserve("req_2", hold(1))
         till.reserve("req_1", hold(7))
         till.settle("req_2", 1)
+        till.settle("req_1", 5)
         await till.flush()
-        assert [each.error is None for each in till.told] == [True, True, True, False, True]
-        await assert_books_agree(till)
+        assert till.errors() == []
+        assert till.path is not None
+        assert (
+            balances(replay(till.events())) == stored_balances(till.path) == {account(): Balance(7, 0, 7, 0)}
+        )
 
     @pytest.mark.parametrize("amount", [2**62, 2**70])
     async def test_an_amount_that_cannot_be_stored_exactly_stops_the_ledger(

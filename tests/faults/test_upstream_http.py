@@ -474,6 +474,31 @@ async def test_the_queue_moves_on_when_connections_die() -> None:
             assert sink.failure is None or sink.failure.kind is FailureKind.cut
 
 
+async def test_a_call_takes_the_connection_that_is_free_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived, answer = asyncio.Event(), asyncio.Event()
+
+    async def handle(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            arrived.set()
+            await answer.wait()
+            await peer.write(OK)
+
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    async with rig(handle) as r:
+        first, second = Sink(), Sink()
+        r.send(first)
+        await asyncio.wait_for(arrived.wait(), 5)
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", hang)
+        r.send(second)
+        answer.set()
+        await asyncio.wait_for(second.done.wait(), 5)
+        assert second.body == b"ok"
+        assert len(r.peers) == 1
+
+
 async def test_abort_closes_the_connection_and_silences_the_sink() -> None:
     gone = asyncio.Event()
 
@@ -638,6 +663,25 @@ async def test_tls_with_a_trusted_authority_works_and_is_reused(
         assert len(r.peers) == 1
 
 
+async def test_large_tls_answers_side_by_side_keep_their_bytes(authority: trustme.CA, tmp_path: Path) -> None:
+    async def handle(peer: Peer) -> None:
+        while True:
+            _, body = await peer.request()
+            await peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (len(body) * 300_000))
+            for _ in range(30):
+                await peer.write(body * 10_000)
+
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    context = server_context(authority, "localhost")
+    async with rig(handle, server_tls=context, ca_file=ca_file, host="localhost") as r:
+        sinks = {bytes([number]): Sink() for number in b"abcdefgh"}
+        for body, sink in sinks.items():
+            r.send(sink, body)
+        await asyncio.wait_for(asyncio.gather(*(sink.done.wait() for sink in sinks.values())), 20)
+        assert all(sink.body == body * 300_000 for body, sink in sinks.items())
+
+
 @pytest.mark.parametrize(("name", "trusted"), [("localhost", False), ("other.example", True)])
 async def test_tls_with_an_untrusted_or_wrong_certificate_is_refused_unsent(
     authority: trustme.CA, tmp_path: Path, name: str, trusted: bool
@@ -730,6 +774,7 @@ def test_cuts_on_uvloop(answer: bytes) -> None:
 
 def test_tls_on_uvloop(authority: trustme.CA, tmp_path: Path) -> None:
     on_uvloop(test_tls_with_a_trusted_authority_works_and_is_reused(authority, tmp_path))
+    on_uvloop(test_large_tls_answers_side_by_side_keep_their_bytes(authority, tmp_path))
     for name, trusted in (("localhost", False), ("other.example", True)):
         on_uvloop(
             test_tls_with_an_untrusted_or_wrong_certificate_is_refused_unsent(

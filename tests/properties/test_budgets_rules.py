@@ -6,7 +6,16 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palyra.budgets.evaluate import Amounts, Evaluation, Outcome, Status, effective_mode, evaluate, verdict
+from palyra.budgets.evaluate import (
+    Evaluation,
+    Outcome,
+    Status,
+    amounts_of,
+    effective_mode,
+    evaluate,
+    evaluate_within,
+    verdict,
+)
 from palyra.budgets.index import Attributes, PolicyIndex
 from palyra.budgets.policy import Policy, PolicyDefaults, parse_policy, policy_document
 from palyra.budgets.terms import Mode, UnknownPrice
@@ -15,6 +24,7 @@ from palyra.core.instant import Instant, isoformat, to_datetime
 from palyra.core.money import format_usd
 from palyra.identity.keys import Grant, Role, Subject, check_grant, covers
 from palyra.identity.models import matches
+from palyra.ledger.account import EMPTY, Balance
 
 NOW = Instant(1_795_446_000_000_000_000)
 CALL = Attributes(principal="alice", provider="openai", model="gpt")
@@ -100,12 +110,21 @@ def test_w12_no_value_of_any_field_breaks_the_reader(name: str, value: object) -
 def evaluations(draw: st.DrawFn) -> Evaluation:
     policy = parse({**draw(documents()), "scope": "global", "enabled": True})
     posted, held = draw(AMOUNTS), draw(AMOUNTS)
-    amounts = Amounts(draw(st.none() | AMOUNTS), draw(AMOUNTS), draw(AMOUNTS))
+    amounts = amounts_of(draw(st.none() | AMOUNTS), draw(AMOUNTS), draw(AMOUNTS))
     found = PolicyIndex([policy]).matching(CALL, NOW if policy.valid_from is None else policy.valid_from)
-    applicable = found[0]
-    window = applicable.windows.at(NOW)
     default = draw(st.sampled_from(list(UnknownPrice)))
-    return evaluate(applicable, window, posted, held, amounts, default, draw(MODES))
+    return evaluate(found.each[0], posted, held, amounts, default, draw(MODES))
+
+
+@given(evaluations(), AMOUNTS, AMOUNTS, st.none() | AMOUNTS, MODES)
+def test_many_policies_are_evaluated_as_each_by_itself(
+    found: Evaluation, posted: int, held: int, cost: int | None, mode: Mode
+) -> None:
+    binding, default, amounts = found.binding, UnknownPrice.DENY, amounts_of(cost, 7, 5)
+    # An account of a window that is one call is always empty.
+    balance = EMPTY if binding.each_call else Balance(posted, held, 0, 0)
+    alone = evaluate(binding, balance.posted, balance.held, amounts, default, mode)
+    assert evaluate_within([binding, binding], [balance, balance], amounts, default, mode) == (alone, alone)
 
 
 @given(evaluations())

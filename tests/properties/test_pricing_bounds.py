@@ -1,11 +1,12 @@
 """Whatever a call turns out to use, what was held for it is enough, and the cap is the largest that fits."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from palyra.core.limits import TOKENS_MAX
 from palyra.core.money import INT64_MAX
@@ -90,7 +91,7 @@ def calls(draw: st.DrawFn, *, writes_free: bool = False) -> Call:
             (writes or writes_free, audio, images),
         )
     )
-    used = replace(used, web_searches=draw(st.integers(0, searches)))
+    used = structs.replace(used, web_searches=draw(st.integers(0, searches)))
     return Call(input_bound, output_bound, searches, writes, audio, images, used)
 
 
@@ -141,7 +142,7 @@ def replace_output(call: Call, output_tokens: int) -> Call:
 @given(sheets(brackets_max=1), calls(), st.sampled_from(["input_tokens", "output_tokens", "web_searches"]))
 def test_more_of_anything_never_costs_less(sheet: PriceSheet, call: Call, what: str) -> None:
     usage = call.usage
-    more = replace(usage, **{what: min(getattr(usage, what) + 1, TOKENS_MAX)})
+    more = structs.replace(usage, **{what: min(getattr(usage, what) + 1, TOKENS_MAX)})
     less, greater = sheet.cost(usage), sheet.cost(more)
     assert less is not None
     assert greater is not None
@@ -172,4 +173,4 @@ def test_every_token_is_billed_exactly_once(call: Call) -> None:
     parts = call.usage.billable()
     assert min(parts) >= 0
     assert sum(parts) == call.usage.total_tokens
-    assert Usage(**asdict(call.usage)) == call.usage
+    assert Usage(**structs.asdict(call.usage)) == call.usage

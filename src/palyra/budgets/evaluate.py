@@ -1,14 +1,17 @@
 """What the budgets say about one call: the table of DESIGN section 4. Pure, and on the hot path.
 
-Values are named tuples and texts are written on demand: five policies are evaluated per call, and
-their messages are read only when one of them stops it.
+Five policies are evaluated per call, and their messages are read only when one of them stops it: so values
+are small structs, what no call changes is in the ``Binding``, and texts are written on demand.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from palyra.budgets.index import Applicable
+import msgspec
+from msgspec import structs
+
+from palyra.budgets.binding import PLACES, Binding
 from palyra.budgets.policy import UNLABELLED, Policy
 from palyra.budgets.terms import (
     Action,
@@ -23,6 +26,7 @@ from palyra.budgets.terms import (
 )
 from palyra.budgets.windows import Interval, Window
 from palyra.core.instant import isoformat
+from palyra.ledger.account import Account, Balance
 
 
 class Status(StrEnum):
@@ -46,79 +50,107 @@ class Outcome(StrEnum):
     DENY = "deny"
 
 
+_OK = Status.OK
+_ADMIT = Outcome.ADMIT
+_ENFORCED = Mode.ENFORCED
 _SEVERITY = {status: rank for rank, status in enumerate(Status)}
 _OUTCOME_SEVERITY = {outcome: rank for rank, outcome in enumerate(Outcome)}
 
 
 class Amounts(NamedTuple):
-    """What this call would hold: nano-USD (None: not computable) and upper bounds of tokens."""
+    """What this call would hold in each metric, in the order of ``binding.PLACES``.
+
+    Nano-USD (None: not computable, which is not zero, L6), upper bounds of tokens, and one request.
+    """
 
     cost: int | None
+    total_tokens: int
     input_tokens: int
     output_tokens: int
+    requests: int
 
     def amount_of(self, metric: Metric) -> int | None:
-        """The amount in the unit of ``metric``; None if it cannot be computed, which is not zero (L6)."""
-        if metric is Metric.COST_USD:
-            return self.cost
-        if metric is Metric.TOTAL_TOKENS:
-            return self.input_tokens + self.output_tokens
-        if metric is Metric.REQUESTS:
-            return 1
-        return self.input_tokens if metric is Metric.INPUT_TOKENS else self.output_tokens
+        """The amount in the unit of ``metric``; None if it cannot be computed."""
+        return self[PLACES[metric]]
 
 
-class Evaluation(NamedTuple):
+_Row = tuple[int | None, int, int, int, int]
+_amounts: Callable[[type[Amounts], _Row], Amounts] = tuple[object, ...].__new__
+
+
+def amounts_of(cost: int | None, input_tokens: int, output_tokens: int) -> Amounts:
+    """The amounts of one call: nano-USD or None, and tokens."""
+    return _amounts(Amounts, (cost, input_tokens + output_tokens, input_tokens, output_tokens, 1))
+
+
+class Evaluation(msgspec.Struct, frozen=True, gc=False):
     """One policy against one call. Amounts are in the unit of the policy's metric.
 
     ``effect`` is what the policy asks for where it is enforced; ``mode`` is how far it reaches for
-    this call, ``outcome`` what it therefore does. ``amount`` and ``projected`` are None if unknown.
+    this call, ``outcome`` what it therefore does. ``amount`` is None if unknown.
     """
 
-    policy: Policy
-    entity: str
-    window: Window
+    binding: Binding
     status: Status
     effect: Outcome
     mode: Mode
     consumed: int
     amount: int | None
-    projected: int | None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that was evaluated."""
+        return self.binding.policy
 
     @property
     def policy_id(self) -> str:
         """Id of the policy."""
-        return self.policy.id
+        return self.binding.policy.id
 
     @property
     def policy_version(self) -> int:
         """Version of the policy that was evaluated."""
-        return self.policy.version
+        return self.binding.policy.version
+
+    @property
+    def entity(self) -> str:
+        """Whose account it is."""
+        return self.binding.entity
+
+    @property
+    def window(self) -> Window:
+        """The window that is counted."""
+        return self.binding.window
 
     @property
     def scope(self) -> str:
         """The scope as it is written: ``principal:*``."""
-        return str(self.policy.scope)
+        return self.binding.record.scope
 
     @property
     def metric(self) -> Metric:
         """What is counted."""
-        return self.policy.metric
+        return self.binding.policy.metric
 
     @property
     def interval(self) -> Interval:
         """How long it is counted."""
-        return self.policy.interval
+        return self.binding.policy.interval
 
     @property
     def soft_limit(self) -> int | None:
         """Soft limit in the metric's unit."""
-        return self.policy.soft_limit
+        return self.binding.policy.soft_limit
 
     @property
     def hard_limit(self) -> int | None:
         """Hard limit in the metric's unit."""
-        return self.policy.hard_limit
+        return self.binding.policy.hard_limit
+
+    @property
+    def projected(self) -> int | None:
+        """What is consumed once this call holds its amount; None if that is unknown."""
+        return None if self.amount is None else self.consumed + self.amount
 
     @property
     def remaining(self) -> int | None:
@@ -129,7 +161,7 @@ class Evaluation(NamedTuple):
     @property
     def outcome(self) -> Outcome:
         """What the policy does to the call: its effect where enforced, else ``admit``."""
-        return self.effect if self.mode is Mode.ENFORCED else Outcome.ADMIT
+        return self.effect if self.mode is _ENFORCED else _ADMIT
 
     @property
     def would(self) -> str | None:
@@ -165,7 +197,7 @@ class Evaluation(NamedTuple):
 
     def under(self, call_mode: Mode) -> "Evaluation":
         """The same evaluation for a call in another mode."""
-        return self._replace(mode=call_mode.at_most(self.policy.mode))
+        return structs.replace(self, mode=call_mode.at_most(self.binding.mode))
 
 
 class ModeChoice(NamedTuple):
@@ -173,6 +205,9 @@ class ModeChoice(NamedTuple):
 
     mode: Mode
     origin: str
+
+
+_CONFIGURED = {mode: ModeChoice(mode, "config") for mode in Mode}
 
 
 class Verdict(NamedTuple):
@@ -188,38 +223,53 @@ class Verdict(NamedTuple):
     would: tuple[tuple[str, str], ...]
 
 
+FINE = Verdict(_ADMIT, _OK, None, ())
+
+
 def evaluate(
-    applicable: Applicable,
-    window: Window,
+    binding: Binding,
     posted: int,
     held: int,
     amounts: Amounts,
     unknown_price_default: UnknownPrice,
     call_mode: Mode,
 ) -> Evaluation:
-    """Evaluate one policy. ``posted`` and ``held`` are the balances of its account in ``window``.
+    """Evaluate one policy. ``posted`` and ``held`` are the balances of its account.
 
     More than a limit is over it, exactly the limit is not. For the interval ``request`` the balances
     are ignored. For ``unknown_price = ceiling`` the caller has put the ceiling into ``amounts``.
     """
-    policy = applicable.policy
-    consumed = 0 if policy.interval is Interval.REQUEST else posted + held
-    amount = amounts.amount_of(policy.metric)
-    known = 0 if amount is None else amount
-    reached = consumed + known
-    hard, soft = policy.hard_limit, policy.soft_limit
-    over_hard = hard is not None and reached > hard
-    if amount is None:
-        status, effect = _unknown(policy, unknown_price_default, over_hard=over_hard)
-    elif over_hard:
-        status, effect = _over_hard(policy.action)
-    elif soft is not None and reached > soft:
-        status, effect = Status.SOFT_LIMIT, Outcome.ADMIT
-    else:
-        status, effect = Status.OK, Outcome.ADMIT
-    mode = call_mode if policy.mode is None else call_mode.at_most(policy.mode)
-    projected = None if amount is None else reached
-    return Evaluation(policy, applicable.entity, window, status, effect, mode, consumed, amount, projected)
+    cap = binding.mode
+    mode = call_mode if cap is None else call_mode.at_most(cap)
+    consumed = 0 if binding.each_call else posted + held
+    amount = amounts[binding.place]
+    status, effect = _judged(binding.policy, consumed, amount, unknown_price_default)
+    return Evaluation(binding, status, effect, mode, consumed, amount)
+
+
+def evaluate_within(
+    bindings: Sequence[Binding],
+    balances: Sequence[Balance | Account],
+    amounts: Amounts,
+    unknown_price_default: UnknownPrice,
+    call_mode: Mode,
+) -> tuple[Evaluation, ...]:
+    """``evaluate`` each, with the common case by itself: the amount is known and within every limit."""
+    found: list[Evaluation] = []
+    for binding, balance in zip(bindings, balances, strict=True):
+        consumed, amount = balance.posted + balance.held, amounts[binding.place]
+        if amount is None or consumed + amount > binding.within or binding.mode is not None:
+            found.append(
+                evaluate(binding, balance.posted, balance.held, amounts, unknown_price_default, call_mode)
+            )
+        else:
+            found.append(Evaluation(binding, _OK, _ADMIT, call_mode, consumed, amount))
+    return tuple(found)
+
+
+def configured(mode: Mode) -> ModeChoice:
+    """The mode of a call that nobody tightens or loosens."""
+    return _CONFIGURED[mode]
 
 
 def effective_mode(
@@ -230,7 +280,7 @@ def effective_mode(
     A caller may only be stricter unless ``may_loosen``. A policy tightens the mode while its soft
     limit is exceeded or a ``routing_mode`` threshold is reached, and no further than its own ``mode``.
     """
-    choice = ModeChoice(default, "config")
+    choice = configured(default)
     if requested is not None and (
         requested.strictness > default.strictness or (may_loosen and requested is not default)
     ):
@@ -244,6 +294,13 @@ def effective_mode(
 
 def verdict(evaluations: Sequence[Evaluation]) -> Verdict:
     """Combine all evaluations: the worst outcome, its worst status, and who decided."""
+    for evaluation in evaluations:
+        if evaluation.status is not _OK:
+            return _worst(evaluations)
+    return FINE
+
+
+def _worst(evaluations: Sequence[Evaluation]) -> Verdict:
     outcome, status = Outcome.ADMIT, Status.OK
     worst = (0, 0)
     would: list[tuple[str, str]] = []
@@ -268,12 +325,13 @@ def tightest(evaluations: Iterable[Evaluation]) -> Evaluation | None:
     found: Evaluation | None = None
     left, limit = 0, 1
     for evaluation in evaluations:
-        hard = evaluation.policy.hard_limit
+        hard = evaluation.binding.hard_limit
         if hard is None:
             continue
-        remaining = max(0, hard - evaluation.consumed)
-        if found is None or remaining * limit < left * max(1, hard):
-            found, left, limit = evaluation, remaining, max(1, hard)
+        remaining = hard - evaluation.consumed if hard > evaluation.consumed else 0
+        most = hard or 1
+        if found is None or remaining * limit < left * most:
+            found, left, limit = evaluation, remaining, most
     return found
 
 
@@ -299,6 +357,21 @@ def evaluation_to_dict(evaluation: Evaluation) -> dict[str, object]:
     for name in ("consumed", "amount", "projected", "soft_limit", "hard_limit", "remaining"):
         shown |= amount_fields(metric, name, getattr(evaluation, name))
     return shown
+
+
+def _judged(
+    policy: Policy, consumed: int, amount: int | None, unknown_price_default: UnknownPrice
+) -> tuple[Status, Outcome]:
+    hard, soft = policy.hard_limit, policy.soft_limit
+    reached = consumed + (amount or 0)
+    over_hard = hard is not None and reached > hard
+    if amount is None:
+        return _unknown(policy, unknown_price_default, over_hard=over_hard)
+    if over_hard:
+        return _over_hard(policy.action)
+    if soft is not None and reached > soft:
+        return Status.SOFT_LIMIT, Outcome.ADMIT
+    return Status.OK, Outcome.ADMIT
 
 
 def _over_hard(action: Action) -> tuple[Status, Outcome]:

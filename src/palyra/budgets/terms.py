@@ -32,6 +32,9 @@ class Metric(StrEnum):
     REQUESTS = "requests"
 
 
+_COST = Metric.COST_USD
+
+
 class Action(StrEnum):
     """What happens when a call would exceed the hard limit."""
 
@@ -113,17 +116,14 @@ class Threshold(NamedTuple):
 
 def format_amount(metric: Metric, amount: int) -> str:
     """An amount with its unit, for people: ``4.50 USD``, ``1200 tokens``, ``1 request``."""
-    match metric:
-        case Metric.COST_USD:
-            return f"{format_usd(amount)} USD"
-        case Metric.REQUESTS:
-            return f"{amount} request" if amount == 1 else f"{amount} requests"
-        case _:
-            return f"{amount} token" if amount == 1 else f"{amount} tokens"
+    if metric is _COST:
+        return f"{format_usd(amount)} USD"
+    unit = "request" if metric is Metric.REQUESTS else "token"
+    return f"{amount} {unit}" if amount == 1 else f"{amount} {unit}s"
 
 
 def amount_fields(metric: Metric, name: str, amount: int | None) -> dict[str, object]:
     """JSON fields of an amount: money as ``<name>_nano_usd`` and ``<name>_usd``, a count as ``<name>``."""
-    if metric is not Metric.COST_USD:
+    if metric is not _COST:
         return {name: amount}
     return {f"{name}_nano_usd": amount, f"{name}_usd": None if amount is None else format_usd(amount)}

@@ -16,7 +16,7 @@ from palyra.core.invariant import InvariantViolation
 from palyra.store.lock import OwnerLock
 
 if TYPE_CHECKING:
-    from palyra.store.sqlite import Audit
+    from palyra.store.restore import Audit
 
 app = typer.Typer(
     name="audit", help="The journal: check that nothing in it was changed.", no_args_is_help=True
@@ -75,7 +75,7 @@ def verify_journal(
 
 def _verify(path: Path, *, quiet: bool) -> "Audit":
     # The store brings SQLAlchemy: a second that the other commands need not wait.
-    from palyra.store.sqlite import verify
+    from palyra.store.restore import verify
 
     with Progress(transient=True, disable=quiet) as progress:
         task = progress.add_task("Replaying the journal", total=None)

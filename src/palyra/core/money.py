@@ -44,7 +44,11 @@ def parse_usd(text: str | int | Decimal) -> NanoUsd:
 
 def format_usd(nano: int) -> str:
     """Write nano-USD as a decimal string of USD with at least two decimals: 1_500_000_000 -> "1.50"."""
-    sign = "-" if nano < 0 else ""
-    whole, fraction = divmod(abs(nano), NANO_PER_USD)
-    decimals = f"{fraction:09d}".rstrip("0").ljust(2, "0")
-    return f"{sign}{whole}.{decimals}"
+    if nano < 0:
+        return "-" + format_usd(-nano)
+    # Below a dollar one is added, so that all nine decimals are there to be cut off.
+    digits = str(nano if nano >= NANO_PER_USD else nano + NANO_PER_USD)
+    decimals = digits[-9:].rstrip("0")
+    if len(decimals) < 2:
+        decimals = digits[-9:-7]
+    return f"{digits[:-9]}.{decimals}" if nano >= NANO_PER_USD else f"0.{decimals}"

@@ -1,15 +1,14 @@
 """What a body asks for, per wire format: typed reading of the fields that cost money, nothing else."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from palyra.core.errors import InvalidRequest
 from palyra.core.limits import TOKENS_MAX
-from palyra.gateway.body import Fields, JsonBody, read_fields, without_escapes
+from palyra.gateway.body import Fields, JsonBody, read_fields, read_messages
 from palyra.gateway.media import count_media
 from palyra.lifecycle.call import Ask
 from palyra.lifecycle.wire import Endpoint
@@ -18,13 +17,11 @@ Tokens = Annotated[int, Meta(ge=1, le=TOKENS_MAX)]
 Choices = Annotated[int, Meta(ge=1, le=128)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
+PLAIN_BYTES_MAX = 64 * 1024
+"""Above this size the text of a body is not worth decoding to know that it is text."""
+_CHAT_CAPS = ("max_completion_tokens", "max_tokens")
 WEB_SEARCHES_MAX = 10
 """Searches assumed for a call that allows web search and names no number."""
-
-
-class _Message(Struct):
-    role: str
-    content: Raw | UnsetType = UNSET
 
 
 class _StreamOptions(Struct):
@@ -60,12 +57,35 @@ class Labelled(Struct, kw_only=True):
 
 
 class _Chat(Labelled, kw_only=True):
-    messages: Annotated[list[_Message], Meta(min_length=1)]
+    messages: Raw
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     n: Choices | None = None
     stream_options: _StreamOptions | None = None
     web_search_options: Raw | UnsetType = UNSET
+
+
+class _PlainMessage(Struct, forbid_unknown_fields=True):
+    role: str
+    content: str
+    name: str | None = None
+
+
+class _PlainChat(Labelled, kw_only=True, forbid_unknown_fields=True):
+    """A chat of nothing but text and numbers: no field of it can hold media, a tool or a name of ours."""
+
+    messages: Annotated[list[_PlainMessage], Meta(min_length=1)]
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    n: Choices | None = None
+    stream_options: _StreamOptions | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    reasoning_effort: str | None = None
 
 
 class _Completions(Labelled, kw_only=True):
@@ -90,18 +110,17 @@ class _Embeddings(Labelled, kw_only=True):
 
 
 class _Messages(Labelled, kw_only=True):
-    messages: Annotated[list[_Message], Meta(min_length=1)]
+    messages: Raw
     max_tokens: Tokens
     container: Raw | None = None
     speed: str | None = None
 
 
 class _CountTokens(Labelled, kw_only=True):
-    messages: Annotated[list[_Message], Meta(min_length=1)]
+    messages: Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """A body that was understood: what it asks for, whom it names, and how to write it again."""
 
     ask: Ask
@@ -114,12 +133,41 @@ B = TypeVar("B", bound=Labelled)
 
 def parse(endpoint: Endpoint, raw: bytes) -> Parsed:
     """Read the body of one call. Raises InvalidRequest naming the field that is wrong."""
+    if endpoint is Endpoint.chat_completions and len(raw) <= PLAIN_BYTES_MAX:
+        plain = _plain_chat(raw)
+        if plain is not None:
+            return plain
     fields = read_fields(raw)
     return _PARSERS[endpoint](fields, raw)
 
 
+def _plain_chat(raw: bytes) -> Parsed | None:
+    """The short way for most calls: decoded once; None for a body that is not plain, or not valid."""
+    try:
+        chat = _plain_decoder.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    if chat.tools is not None or chat.metadata is not None:
+        return None
+    cap, options = chat.max_completion_tokens, chat.stream_options
+    ask = Ask(
+        chat.model,
+        bool(chat.stream),
+        cap if cap is not None else chat.max_tokens,
+        chat.n or 1,
+        options is not None and options.include_usage,
+        len(raw),
+        0,
+        False,
+        False,
+        0,
+        chat.service_tier,
+    )
+    return Parsed(ask, chat, JsonBody(raw, _CHAT_CAPS, True))
+
+
 def _chat(fields: Fields, raw: bytes) -> Parsed:
-    chat = _decode(_chat_decoder, raw)
+    chat = _decode(_chat_decoder, _without_messages(fields))
     cap = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
     searches = _searches(chat.tools)
     if chat.web_search_options is not UNSET and chat.web_search_options != b"null":
@@ -127,13 +175,15 @@ def _chat(fields: Fields, raw: bytes) -> Parsed:
     options = chat.stream_options
     ask = _ask(
         chat,
+        fields,
         raw,
+        read_messages(fields),
         output_cap=cap,
         choices=chat.n or 1,
         include_usage=options is not None and options.include_usage,
         web_searches=searches,
     )
-    return Parsed(ask, chat, JsonBody(fields, ("max_completion_tokens", "max_tokens"), usage_option=True))
+    return Parsed(ask, chat, JsonBody(fields, _CHAT_CAPS, usage_option=True))
 
 
 def _completions(fields: Fields, raw: bytes) -> Parsed:
@@ -142,6 +192,7 @@ def _completions(fields: Fields, raw: bytes) -> Parsed:
     options = body.stream_options
     ask = _ask(
         body,
+        fields,
         raw,
         output_cap=body.max_tokens,
         choices=max(1, prompts) * max(body.n or 1, body.best_of or 1),
@@ -160,6 +211,7 @@ def _responses(fields: Fields, raw: bytes) -> Parsed:
     stored = body.previous_response_id is not None or body.conversation is not None or body.prompt is not None
     ask = _ask(
         body,
+        fields,
         raw,
         output_cap=body.max_output_tokens,
         include_usage=True,
@@ -173,14 +225,16 @@ def _embeddings(fields: Fields, raw: bytes) -> Parsed:
     body = _decode(_embeddings_decoder, raw)
     if body.stream:
         raise InvalidRequest("embeddings cannot be streamed; leave 'stream' out", param="stream")
-    return Parsed(_ask(body, raw, include_usage=True), body, JsonBody(fields, (), usage_option=False))
+    return Parsed(_ask(body, fields, raw, include_usage=True), body, JsonBody(fields, (), usage_option=False))
 
 
 def _messages(fields: Fields, raw: bytes) -> Parsed:
-    body = _decode(_messages_decoder, raw)
+    body = _decode(_messages_decoder, _without_messages(fields))
     ask = _ask(
         body,
+        fields,
         raw,
+        read_messages(fields),
         output_cap=body.max_tokens,
         include_usage=True,
         web_searches=_searches(body.tools),
@@ -191,13 +245,19 @@ def _messages(fields: Fields, raw: bytes) -> Parsed:
 
 
 def _count_tokens(fields: Fields, raw: bytes) -> Parsed:
-    body = _decode(_count_decoder, raw)
-    return Parsed(_ask(body, raw, include_usage=True), body, JsonBody(fields, (), usage_option=False))
+    body = _decode(_count_decoder, _without_messages(fields))
+    return Parsed(
+        _ask(body, fields, raw, read_messages(fields), include_usage=True),
+        body,
+        JsonBody(fields, (), usage_option=False),
+    )
 
 
 def _ask(
     body: Labelled,
+    fields: Fields,
     raw: bytes,
+    messages: Sequence[Fields] = (),
     *,
     include_usage: bool,
     output_cap: int | None = None,
@@ -206,8 +266,7 @@ def _ask(
     hidden_input: bool = False,
     service_tier: str | None = None,
 ) -> Ask:
-    plain = without_escapes(raw)
-    media = count_media(plain)
+    media = count_media(fields, messages)
     return Ask(
         model=body.model,
         stream=bool(body.stream),
@@ -217,7 +276,7 @@ def _ask(
         text_bytes=len(raw) - media.image_bytes,
         images=media.images,
         audio=media.audio,
-        cache_writes=b'"cache_control"' in plain,
+        cache_writes=media.cache_writes,
         web_searches=web_searches,
         service_tier=service_tier or body.service_tier,
         hidden_input=hidden_input or media.stored_files,
@@ -249,11 +308,19 @@ def _decode(decoder: msgspec.json.Decoder[B], raw: bytes) -> B:
         raise InvalidRequest(f"the body is not valid JSON: {error}") from None
 
 
+def _without_messages(fields: Fields) -> bytes:
+    """The body but for its largest field, which is read apart: a long prompt is not gone through twice."""
+    return _encoder.encode({**fields, "messages": _NOTHING} if "messages" in fields else fields)
+
+
 def _missing_field(message: str) -> str | None:
     _, found, rest = message.partition("missing required field `")
     return rest.rstrip("`") if found else None
 
 
+_NOTHING = Raw(b"null")
+_encoder = msgspec.json.Encoder()
+_plain_decoder = msgspec.json.Decoder(_PlainChat)
 _chat_decoder = msgspec.json.Decoder(_Chat)
 _completions_decoder = msgspec.json.Decoder(_Completions)
 _responses_decoder = msgspec.json.Decoder(_Responses)

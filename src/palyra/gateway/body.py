@@ -4,8 +4,7 @@ Values stay the caller's bytes. Writing every body anew makes it canonical: a fi
 to show one reader a small ``max_tokens`` and another a large one, reaches the provider once.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -50,8 +49,9 @@ FORBIDDEN = frozenset(
 )
 """Fields that would name a host, a credential or a price: the operator's business, never a caller's."""
 
-_ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
+_QUOTE = ord('"')
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _encoder = msgspec.json.Encoder()
 
 
@@ -75,37 +75,48 @@ def read_fields(raw: bytes) -> Fields:
     return fields
 
 
-def without_escapes(raw: bytes) -> bytes:
-    """A valid body in which printable ASCII stands for itself, so that it can be searched for names.
-
-    JSON lets ``"image"`` be written as ``"im\\u0061ge"``: a search that misses it would hold too little.
-    Raises InvalidRequest for one that is nested too deeply.
-    """
-    if _ESCAPED_ASCII.search(raw) is None:
-        return raw
+def read_messages(fields: Fields) -> Sequence[Fields]:
+    """The messages of a chat, each as its fields. Raises InvalidRequest naming what is wrong in them."""
     try:
-        return msgspec.json.encode(msgspec.json.decode(raw))
-    except RecursionError:
-        raise InvalidRequest("the body is nested too deeply") from None
+        messages = _messages.decode(fields["messages"])
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        param = "messages" + path.rstrip("`")
+        raise InvalidRequest(f"{param}: {message}", param=param) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+    if not messages:
+        raise InvalidRequest("messages: Expected `array` of length >= 1", param="messages")
+    for place, message in enumerate(messages):
+        role = message.get("role")
+        if role is None or memoryview(role)[0] != _QUOTE:
+            what = "Object missing required field `role`" if role is None else "Expected `str`"
+            param = f"messages[{place}]" if role is None else f"messages[{place}].role"
+            raise InvalidRequest(f"{param}: {what}", param=param)
+    return messages
 
 
 class JsonBody:
     """The body of one call, ready to be written for the provider.
 
+    ``fields`` are its top-level fields, or the valid body itself, which is taken apart when it is written.
     ``cap_fields`` are the names that an output cap may have, the first for a body that gives none;
     ``usage_option``: the format has ``stream_options.include_usage``.
     """
 
     __slots__ = ("_cap_fields", "_fields", "_usage_option")
 
-    def __init__(self, fields: Fields, cap_fields: tuple[str, ...], usage_option: bool) -> None:
+    def __init__(self, fields: Fields | bytes, cap_fields: tuple[str, ...], usage_option: bool) -> None:
         self._fields = fields
         self._cap_fields = cap_fields
         self._usage_option = usage_option
 
     def rewritten(self, model: str, output_cap: int | None, include_usage: bool) -> bytes:
         """See ``CallBody.rewritten``."""
-        changed: dict[str, object] = dict(self._fields)
+        fields = self._fields
+        if isinstance(fields, bytes):
+            fields = self._fields = _fields.decode(fields)
+        changed: dict[str, object] = dict(fields)
         changed["model"] = model
         if output_cap is not None:
             given = [name for name in self._cap_fields if name in changed]
@@ -113,13 +124,11 @@ class JsonBody:
                 del changed[name]
             changed[given[0] if given else self._cap_fields[0]] = output_cap
         if include_usage and self._usage_option:
-            changed["stream_options"] = self._stream_options()
+            changed["stream_options"] = _with_usage(fields.get("stream_options"))
         return _encoder.encode(changed)
 
-    def _stream_options(self) -> dict[str, object]:
-        given = self._fields.get("stream_options")
-        options: dict[str, object] = (
-            dict(_fields.decode(given)) if given is not None and given != b"null" else {}
-        )
-        options["include_usage"] = True
-        return options
+
+def _with_usage(given: msgspec.Raw | None) -> dict[str, object]:
+    options: dict[str, object] = dict(_fields.decode(given)) if given is not None and given != b"null" else {}
+    options["include_usage"] = True
+    return options

@@ -1,6 +1,7 @@
 """The labels a client gives: by Palyra's headers, else by the fields its wire format already has."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from palyra.budgets.policy import UNLABELLED
 from palyra.budgets.terms import Mode
@@ -28,26 +29,41 @@ _NO_METADATA = Metadata()
 _CLAUDE_SESSION = "_session_"
 
 
-def read_hints(headers: Headers, labelled: Labelled) -> Hints:
-    """Labels of one call. Raises InvalidRequest naming the header or field that cannot be accepted."""
+class HeaderHints(NamedTuple):
+    """The labels that headers give, each None where they are silent."""
+
+    agent: str | None
+    session: str | None
+    parent_session: str | None
+    task_class: str
+    tags: Mapping[str, str]
+    mode: Mode | None
+
+
+def read_header_hints(headers: Headers) -> HeaderHints:
+    """The labels among the headers. Raises InvalidRequest naming the header that cannot be accepted."""
+    return HeaderHints(
+        _header(headers, b"x-palyra-agent"),
+        _header(headers, b"x-palyra-session"),
+        _header(headers, b"x-palyra-parent-session"),
+        _task_class(headers),
+        _tags(headers.get(b"x-palyra-tags")),
+        _mode(headers.get(b"x-palyra-mode")),
+    )
+
+
+def read_hints(given: HeaderHints, labelled: Labelled) -> Hints:
+    """Labels of one call. Raises InvalidRequest naming the field of the body that cannot be accepted."""
     metadata = labelled.metadata or _NO_METADATA
-    session = _header(headers, b"x-palyra-session") or _label(
-        metadata.session_id or metadata.session or _end_user(labelled, metadata), "metadata.session_id"
-    )
-    agent = _header(headers, b"x-palyra-agent") or _label(
-        metadata.agent_id or metadata.agent, "metadata.agent_id"
-    )
-    parent = _header(headers, b"x-palyra-parent-session") or _label(
-        metadata.parent_session_id, "metadata.parent_session_id"
-    )
-    return Hints(
-        agent=agent,
-        session=session,
-        parent_session=parent,
-        task_class=_task_class(headers),
-        tags=_tags(headers.get(b"x-palyra-tags")),
-        mode=_mode(headers.get(b"x-palyra-mode")),
-    )
+    agent, session, parent, task_class, tags, mode = given
+    if session is None:
+        named = metadata.session_id or metadata.session or _end_user(labelled, metadata)
+        session = _label(named, "metadata.session_id")
+    if agent is None:
+        agent = _label(metadata.agent_id or metadata.agent, "metadata.agent_id")
+    if parent is None:
+        parent = _label(metadata.parent_session_id, "metadata.parent_session_id")
+    return Hints(agent, session, parent, task_class, tags, mode)
 
 
 def _end_user(labelled: Labelled, metadata: Metadata) -> str | None:

@@ -1,10 +1,12 @@
 """Images, sound and stored files in a body: what bytes alone do not bound.
 
-Most bodies have none, and a search for their type names settles that; the others are walked once.
+Text cannot be any of them, and a search of the rest for their type names settles most bodies; the others are
+walked once.
 """
 
-from dataclasses import dataclass
-from typing import cast
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -14,61 +16,81 @@ from palyra.core.limits import JSON_DEPTH_MAX
 _IMAGE_TYPES = frozenset({"image", "image_url", "input_image"})
 _FILE_TYPES = frozenset({"document", "file", "input_file", "input_video", "video", "video_url"})
 _TOO_DEEP = f"the body is nested deeper than {JSON_DEPTH_MAX} levels"
-_MARKS = (
-    b'"image',
-    b'"input_image"',
-    b'"input_audio"',
-    b'"audio"',
-    b'"file_id"',
-    b'"file"',
-    b'"document"',
-    b'"input_file"',
-    b'"input_video"',
-    b'"video',
+_MARK = re.compile(
+    rb'"(?:image|video|input_(?:image|audio|file|video)"|audio"|file(?:_id|_url)?"|document"|cache_control")'
 )
+_ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
+_QUOTE = ord('"')
+_LITERAL_BYTES_MAX = 5
+"""Nothing this short, such as ``false``, can hold a mark."""
+_NAMES = frozenset({"audio", "cache_control", "file_id", "file_url", "type"})
+"""Fields that mean something by their own name, or by a text."""
+
+Fields = Mapping[str, msgspec.Raw]
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(NamedTuple):
     """``image_bytes`` are body bytes that carry images, which are billed per image and not per byte.
 
     ``stored_files``: documents and videos, here or elsewhere, whose pages and frames no byte count bounds.
+    ``cache_writes``: some part asks to be written to the provider's prompt cache.
     """
 
     images: int
     image_bytes: int
     audio: bool
     stored_files: bool
+    cache_writes: bool
 
 
-NO_MEDIA = Media(0, 0, audio=False, stored_files=False)
+NO_MEDIA = Media(0, 0, audio=False, stored_files=False, cache_writes=False)
 
 
-def count_media(raw: bytes) -> Media:
-    """What a valid JSON body without escaped names carries beside text.
+def count_media(fields: Fields, messages: Sequence[Fields]) -> Media:
+    """What a body carries beside text: its top-level fields, and each of its ``messages`` if it has such.
 
-    Raises InvalidRequest if it is nested too deeply.
+    Raises InvalidRequest if it is nested too deeply, or is no valid JSON after all.
     """
-    if not any(mark in raw for mark in _MARKS):
+    if not (any(map(_is_marked, messages)) or _is_marked(fields)):
         return NO_MEDIA
     found = _Walk()
     try:
-        found.visit(msgspec.json.decode(raw), 0)
+        found.visit({name: msgspec.json.decode(value) for name, value in fields.items()}, 0)
     except RecursionError:
         raise InvalidRequest(_TOO_DEEP) from None
-    return Media(found.images, found.image_bytes, found.audio, found.stored_files)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"the body is not valid JSON: {error}") from None
+    return Media(found.images, found.image_bytes, found.audio, found.stored_files, found.cache_writes)
+
+
+def _is_marked(fields: Fields) -> bool:
+    """Whether a field may hold anything but text. Never False for one that does."""
+    if not _NAMES.isdisjoint(fields):
+        return True
+    for name, value in fields.items():
+        if len(value) <= _LITERAL_BYTES_MAX or name == "messages" or memoryview(value)[0] == _QUOTE:
+            continue
+        if _mentions_mark(bytes(value)):
+            return True
+    return False
+
+
+def _mentions_mark(value: bytes) -> bool:
+    """Search JSON for the names. An escape may hide one: ``"im\\u0061ge"`` is ``"image"``."""
+    return _MARK.search(value) is not None or _ESCAPED_ASCII.search(value) is not None
 
 
 class _Walk:
     """Adds up what one walk over a body meets."""
 
-    __slots__ = ("audio", "image_bytes", "images", "stored_files")
+    __slots__ = ("audio", "cache_writes", "image_bytes", "images", "stored_files")
 
     def __init__(self) -> None:
         self.images = 0
         self.image_bytes = 0
         self.audio = False
         self.stored_files = False
+        self.cache_writes = False
 
     def visit(self, value: object, depth: int) -> None:
         if depth > JSON_DEPTH_MAX:
@@ -88,6 +110,7 @@ class _Walk:
             self.image_bytes += _longest_text(value)
         self.audio = self.audio or kind in ("input_audio", "audio") or "audio" in value
         self.stored_files = self.stored_files or _is_file(kind, value)
+        self.cache_writes = self.cache_writes or "cache_control" in value
         for item in value.values():
             self.visit(item, depth + 1)
 

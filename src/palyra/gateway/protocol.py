@@ -7,6 +7,7 @@ header line of any length. This protocol gives each wait a deadline and bounds e
 import asyncio
 from typing import Any
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -30,9 +31,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._deadline: asyncio.TimerHandle | None = None
+        self._tick_s = min(
+            self.header_receive_s, self.body_receive_s, self.client_stalled_s, self.timeout_keep_alive
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
+        self._idle = False
         self._stalled: asyncio.TimerHandle | None = None
-        self._serving: RequestResponseCycle | None = None
+        self._serving: Any = None
         self._in_head = False
         self._head_bytes = 0
         self._head_lines = 0
@@ -48,6 +54,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadlines, and tell the running call: uvicorn tells the one that came in last."""
         self._disarm()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._stalled is not None:
             self._stalled.cancel()
         serving = self._serving
@@ -59,27 +68,26 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse. Heads, chunk lines, trailers and blank lines may not go on for ever."""
         self._advanced = False
-        super().data_received(data)
-        if self.transport.is_closing():
+        if self._idle:
+            self._disarm()
+        parser = self.parser
+        if parser is None:
+            return
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._reject(self._refusal)
             return
         if self._advanced:
             self._quiet_bytes = 0
         else:
             self._quiet_bytes += len(data)
             if self._quiet_bytes > HEADER_BYTES_MAX:
-                self._refusal = _HEAD_TOO_LARGE
-                self.send_400_response("too large")
+                self._reject(_HEAD_TOO_LARGE)
                 return
-        if self._deadline is None and self.timeout_keep_alive_task is None and not self._answering():
-            # Bytes that begin no request, such as blank lines, have ended the keep-alive timer of uvicorn.
+        if self._due is None and not self._answering() and not self.transport.is_closing():
+            # Bytes that begin no request, such as blank lines, have ended the wait for one.
             self._arm(self.header_receive_s)
-
-    def send_400_response(self, msg: str) -> None:
-        """Say what is wrong and close; inside another answer only closing is left to say it."""
-        del msg
-        if not self._answering():
-            self.transport.write(self._refusal)
-        self._close_soon()
 
     def on_message_begin(self) -> None:
         """A request begins: its header has a deadline of its own on a kept-alive connection."""
@@ -87,19 +95,24 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_lines = 0
         self._arm(self.header_receive_s)
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
 
     def on_url(self, url: bytes) -> None:
         """Count the URL with the header."""
         self._count(len(url))
-        super().on_url(url)
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count what headers weigh; trailers are counted, and mean nothing."""
         self._head_lines += 1
         self._count(len(name) + len(value))
         if self._in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            self.headers.append((name, value))
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """From here on the body has its deadline. Only HTTP/1.x goes on: the parser takes 0.9 and 2.0, too.
@@ -115,6 +128,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._advanced = True
         self._arm(self.body_receive_s)
+        self.begin()
+
+    def begin(self) -> None:
+        """Serve the request whose head is in ``url`` and ``headers``, by uvicorn's ASGI."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url = url
+        self.headers += headers
+        self.expect_100_continue = expects
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -130,13 +152,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on to the next request, or bound how long the client may take to read the last answer."""
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._arm(self.client_stalled_s)
-        super().on_response_complete()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """No new request came for long."""
-        self._close_soon()
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._due is None:
+            self._arm(self.timeout_keep_alive)
+            self._idle = True
 
     def pause_writing(self) -> None:
         """The client does not read: it may pause, not stop."""
@@ -156,6 +181,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _answering(self) -> bool:
         return self._serving is not None and not self._serving.response_complete
+
+    def _reject(self, refusal: bytes) -> None:
+        """Say what is wrong and close; inside another answer only closing is left to say it."""
+        if not self._answering():
+            self.transport.write(refusal)
+        self._close_soon()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
@@ -179,17 +210,32 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
         self._arm(self.client_stalled_s)
 
+    # One timer serves all deadlines of a connection. It never fires later than the shortest of them could
+    # be due, so that moving a deadline, as every request does several times, moves no timer.
+
     def _arm(self, seconds: float) -> None:
-        self._disarm()
-        self._deadline = self.loop.call_later(seconds, self._too_slow)
+        now = self.loop.time()
+        self._due = now + seconds
+        self._idle = False
+        if self._timer is None:
+            self._timer = self.loop.call_at(now + min(seconds, self._tick_s), self._look_at_clock)
 
     def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._due = None
+        self._idle = False
 
-    def _too_slow(self) -> None:
-        self.transport.abort()
+    def _look_at_clock(self) -> None:
+        self._timer = None
+        due = self._due
+        if due is None:
+            return
+        now = self.loop.time()
+        if now < due:
+            self._timer = self.loop.call_at(min(due, now + self._tick_s), self._look_at_clock)
+        elif self._idle:
+            self._close_soon()
+        else:
+            self.transport.abort()
 
 
 def _refusal(status: bytes, message: str, code: str) -> bytes:

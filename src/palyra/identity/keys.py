@@ -88,7 +88,8 @@ class Subject:
 
     def may_use(self, model: str) -> bool:
         """True if the key allows ``model`` (an id or an alias such as ``auto``)."""
-        return model in self.allowed_models
+        allowed = self.allowed_models
+        return allowed.everything or model in allowed
 
     def may_act_as(self, role: Role) -> bool:
         """True if one of the roles is ``role`` or a higher one."""

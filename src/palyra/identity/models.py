@@ -27,23 +27,17 @@ def matches(pattern: str, text: str) -> bool:
 class AllowedModels:
     """A compiled list of patterns; an empty list allows every model."""
 
-    __slots__ = ("_everything", "_exact", "_patterns")
+    __slots__ = ("_exact", "_patterns", "everything")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         listed = tuple(patterns)
-        self._everything = not listed or ANY in listed
+        self.everything = not listed or ANY in listed
+        """True if no model is excluded."""
         self._exact = frozenset(each for each in listed if ANY not in each)
         self._patterns = tuple(each for each in listed if ANY in each)
 
     def __contains__(self, model: str) -> bool:
-        return (
-            self._everything or model in self._exact or any(matches(each, model) for each in self._patterns)
-        )
-
-    @property
-    def everything(self) -> bool:
-        """True if no model is excluded."""
-        return self._everything
+        return self.everything or model in self._exact or any(matches(each, model) for each in self._patterns)
 
     def covers(self, pattern: str) -> bool:
         """True if everything that ``pattern`` fits is allowed.

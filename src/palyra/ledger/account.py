@@ -5,6 +5,8 @@ All amounts are integers in the unit of the account's metric: nano-USD for ``cos
 
 from typing import NamedTuple
 
+import msgspec
+
 from palyra.core.instant import Instant
 
 NEVER_RUN = -1
@@ -20,7 +22,7 @@ class AccountKey(NamedTuple):
     window_start: int
 
 
-class Hold(NamedTuple):
+class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one call wants on one account.
 
     ``limit`` is the hard limit to keep (None: the policy does not stop this call). ``shadow`` is what the

@@ -3,10 +3,10 @@
 The same ``apply`` serves live traffic and replay, so the two cannot drift apart (D3).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from palyra.core.instant import Instant
-from palyra.core.invariant import invariant, unreachable
+from palyra.core.invariant import unreachable
 from palyra.ledger.account import (
     EMPTY,
     NEVER_RUN,
@@ -18,6 +18,10 @@ from palyra.ledger.account import (
     Shortfall,
 )
 from palyra.ledger.event import Expired, LedgerEvent, Released, Reserved, Settled
+
+_Row = tuple[AccountKey, int, int, int, int, int]
+_posting: Callable[[type[Posting], _Row], Posting] = tuple[object, ...].__new__
+"""Makes a Posting of its fields in half of the time that its own constructor takes."""
 
 
 class Book:
@@ -35,13 +39,14 @@ class Book:
 
     def shortfall(self, holds: Iterable[Hold]) -> Shortfall | None:
         """The first account on which these holds would exceed a limit, or None if all fit (L1, L5)."""
-        for account_key, _, amount, _, limit in holds:
-            if limit is None:
-                continue
-            account = self.accounts.get(account_key)
-            consumed = account.posted + account.held if account else 0
-            if consumed + amount > limit:
-                return Shortfall(account_key, limit, consumed, amount)
+        accounts = self.accounts
+        for hold in holds:
+            limit = hold.limit
+            if limit is not None:
+                account = accounts.get(hold.account)
+                consumed = 0 if account is None else account.posted + account.held
+                if consumed + hold.amount > limit:
+                    return Shortfall(hold.account, limit, consumed, hold.amount)
         return None
 
     def apply(self, event: LedgerEvent) -> list[Posting]:
@@ -49,26 +54,13 @@ class Book:
 
         Raises InvariantViolation when the event cannot follow what the book holds.
         """
-        match event:
-            case Reserved():
-                postings = self._reserve(event)
-            case Settled():
-                postings = self._settle(event)
-            case Released():
-                postings = self._release(event)
-            case _:
-                postings = self._expire(event)
-        for posting in postings:
-            account = self.accounts.get(posting.account)
-            if account is None:
-                if not isinstance(event, Reserved):
-                    # Its window is over and it was forgotten here; the stored balance takes the entry.
-                    continue
-                account = self.accounts[posting.account] = Account(posting.window_end)
-            account.apply(posting)
         if isinstance(event, Reserved):
-            self._check_limits(event)
-        return postings
+            return self._reserve(event)
+        if isinstance(event, Settled):
+            return self._settle(event)
+        if isinstance(event, Released):
+            return self._release(event)
+        return self._expire(event)
 
     def restore(self, key: AccountKey, window_end: int, balance: Balance) -> None:
         """Put back an account that was stored, at start-up."""
@@ -84,48 +76,93 @@ class Book:
         return len(ended)
 
     def _reserve(self, event: Reserved) -> list[Posting]:
-        invariant(event.id not in self.pending, "L3", f"reservation {event.id} is held already")
-        invariant(all(hold.amount >= 0 for hold in event.holds), "L1", "a hold is never negative")
+        if event.id in self.pending:
+            unreachable("L3", f"reservation {event.id} is held already")
+        for hold in event.holds:
+            if hold.amount < 0:
+                unreachable("L1", "a hold is never negative")
         self.pending[event.id] = event
-        return [
-            Posting(hold.account, hold.window_end, 0, hold.amount, 0, max(hold.shadow, 0))
-            for hold in event.holds
-        ]
+        accounts = self.accounts
+        postings: list[Posting] = []
+        exceeded: Hold | None = None
+        for hold in event.holds:
+            key, amount, limit = hold.account, hold.amount, hold.limit
+            shadow = hold.shadow if hold.shadow > 0 else 0
+            account = accounts.get(key)
+            if account is None:
+                account = accounts[key] = Account(hold.window_end)
+            held = account.held = account.held + amount
+            if limit is not None and account.posted + held > limit:
+                exceeded = hold
+            account.shadow_held += shadow
+            postings.append(_posting(Posting, (key, hold.window_end, 0, amount, 0, shadow)))
+        if exceeded is not None:
+            # Said when every hold is placed, so that what is pending can be given back as a whole.
+            unreachable("L1", f"account {exceeded.account} would stand above its limit {exceeded.limit}")
+        return postings
 
     def _settle(self, event: Settled) -> list[Posting]:
         reserved = self.pending.pop(event.id, None)
         if reserved is not None:
-            return [_post(hold, event.amounts.get(hold.account.metric, 0)) for hold in reserved.holds]
+            return self._post(reserved.holds, event.amounts)
         reserved = self.in_doubt.pop(event.id, None)
         if reserved is None:
             unreachable("L3", f"reservation {event.id} has no amount to settle")
-        return [_correct(hold, event.amounts.get(hold.account.metric, 0)) for hold in reserved.holds]
+        return self._correct(reserved.holds, event.amounts)
 
     def _release(self, event: Released) -> list[Posting]:
-        reserved = self._resolve(event.id)
-        return [
-            Posting(hold.account, hold.window_end, 0, -hold.amount, 0, -max(hold.shadow, 0))
-            for hold in reserved.holds
-        ]
+        postings: list[Posting] = []
+        for hold in self._resolve(event.id).holds:
+            posting = Posting(hold.account, hold.window_end, 0, -hold.amount, 0, -max(hold.shadow, 0))
+            self._enter(posting)
+            postings.append(posting)
+        return postings
 
     def _expire(self, event: Expired) -> list[Posting]:
         reserved = self._resolve(event.id)
         self.in_doubt[event.id] = reserved
-        return [_post(hold, hold.amount) for hold in reserved.holds]
+        return self._post(reserved.holds, None)
 
     def _resolve(self, reservation_id: str) -> Reserved:
-        invariant(reservation_id in self.pending, "L3", f"reservation {reservation_id} is not held")
-        return self.pending.pop(reservation_id)
+        reserved = self.pending.pop(reservation_id, None)
+        if reserved is None:
+            unreachable("L3", f"reservation {reservation_id} is not held")
+        return reserved
 
-    def _check_limits(self, event: Reserved) -> None:
-        for hold in event.holds:
-            if hold.limit is not None:
-                account = self.accounts[hold.account]
-                invariant(
-                    account.posted + account.held <= hold.limit,
-                    "L1",
-                    f"account {hold.account} would stand above its limit {hold.limit}",
-                )
+    def _post(self, holds: Iterable[Hold], used: Mapping[str, int] | None) -> list[Posting]:
+        """Void the holds and post what was ``used`` per metric; without it what was held."""
+        accounts = self.accounts
+        postings: list[Posting] = []
+        for hold in holds:
+            key, amount, shadow = hold.account, hold.amount, hold.shadow
+            actual = amount if used is None else used.get(key[1], 0)
+            kept = shadow if shadow > 0 else 0
+            shadow_posted = actual if shadow >= amount else min(actual, kept)
+            account = accounts.get(key)
+            # Without one its window is over and it was forgotten; the stored balance takes the entry.
+            if account is not None:
+                account.posted += actual
+                account.held -= amount
+                account.shadow_posted += shadow_posted
+                account.shadow_held -= kept
+            postings.append(_posting(Posting, (key, hold.window_end, actual, -amount, shadow_posted, -kept)))
+        return postings
+
+    def _correct(self, holds: Iterable[Hold], used: Mapping[str, int]) -> list[Posting]:
+        """Put what was ``used`` in the place of the held amounts that were posted in doubt (L7)."""
+        postings: list[Posting] = []
+        for hold in holds:
+            actual = used.get(hold.account.metric, 0)
+            shadow = _shadow_of(hold, actual) - _shadow_of(hold, hold.amount)
+            posting = Posting(hold.account, hold.window_end, actual - hold.amount, 0, shadow, 0)
+            self._enter(posting)
+            postings.append(posting)
+        return postings
+
+    def _enter(self, posting: Posting) -> None:
+        account = self.accounts.get(posting.account)
+        if account is not None:
+            account.apply(posting)
 
 
 def replay(events: Iterable[LedgerEvent]) -> Book:
@@ -134,16 +171,6 @@ def replay(events: Iterable[LedgerEvent]) -> Book:
     for event in events:
         book.apply(event)
     return book
-
-
-def _post(hold: Hold, actual: int) -> Posting:
-    shadow_posted = _shadow_of(hold, actual)
-    return Posting(hold.account, hold.window_end, actual, -hold.amount, shadow_posted, -max(hold.shadow, 0))
-
-
-def _correct(hold: Hold, actual: int) -> Posting:
-    shadow_change = _shadow_of(hold, actual) - _shadow_of(hold, hold.amount)
-    return Posting(hold.account, hold.window_end, actual - hold.amount, 0, shadow_change, 0)
 
 
 def _shadow_of(hold: Hold, actual: int) -> int:

@@ -1,7 +1,5 @@
 """Who is calling: key -> subject, and the labels of the call. What a key pins, a client cannot change."""
 
-from collections.abc import Mapping
-
 from palyra.core.errors import InvalidApiKey
 from palyra.identity.keys import Subject
 from palyra.lifecycle.call import Hints
@@ -26,16 +24,13 @@ def authenticate(credential: str | None, rules: Snapshot) -> Subject:
 
 def labels_of(subject: Subject, hints: Hints) -> Labels:
     """The labels the call is counted under: the key's own first, the client's where the key is silent."""
+    pinned = subject.tags
     return Labels(
-        key_id=subject.key_id,
-        principal=subject.principal,
-        agent=subject.agent or hints.agent,
-        session=hints.session,
-        parent_session=hints.parent_session,
-        task_class=hints.task_class,
-        tags=_merged(hints.tags, subject.tags),
+        subject.key_id,
+        subject.principal,
+        subject.agent or hints.agent,
+        hints.session,
+        hints.parent_session,
+        hints.task_class,
+        {**hints.tags, **pinned} if pinned else hints.tags,
     )
-
-
-def _merged(wanted: Mapping[str, str], pinned: Mapping[str, str]) -> Mapping[str, str]:
-    return {**wanted, **pinned}

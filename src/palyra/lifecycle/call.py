@@ -1,8 +1,9 @@
 """One call as it came in, whatever its wire format: what the path needs to know of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from palyra.budgets.terms import Mode
 from palyra.core.instant import Instant
@@ -17,8 +18,7 @@ class CallBody(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """What the body asks for. Token counts are of one choice; ``text_bytes`` bounds the text's tokens."""
 
     model: str
@@ -36,8 +36,7 @@ class Ask:
     """Input that is not in the body (a stored conversation, a file by id): bounded by the context window."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hints:
+class Hints(msgspec.Struct, frozen=True, gc=False):
     """Labels as the client gave them, by header or by the fields the wire formats have."""
 
     agent: str | None
@@ -48,8 +47,7 @@ class Hints:
     mode: Mode | None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A received call. ``headers`` are the end-to-end headers to forward; ``credential`` is in clear."""
 
     request_id: str

@@ -1,18 +1,22 @@
 """What full enforcement of the dry-run policies would have done, on balances that live as if it had."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from msgspec import structs
+
+from palyra.budgets.binding import Binding, Bindings
 from palyra.budgets.evaluate import Outcome
 from palyra.budgets.terms import Mode
-from palyra.ledger.account import NEVER_RUN, Balance
+from palyra.ledger.account import NEVER_RUN, Account, Balance
 from palyra.lifecycle.decision import Counterfactual
 from palyra.lifecycle.estimate import Bound
-from palyra.lifecycle.weigh import CallCost, Judgement, Reading, evaluate_all, judge
+from palyra.lifecycle.weigh import CallCost, Judgement, Readings, evaluate_all, judge
+
+_DRY_RUN = Mode.DRY_RUN
 
 
-@dataclass(frozen=True, slots=True)
-class Shadow:
+class Shadow(NamedTuple):
     """The call under full enforcement. ``would`` says, per policy id, what enforcement adds to reality."""
 
     judgement: Judgement
@@ -35,14 +39,14 @@ class Shadow:
         )
 
 
-def shadow_of(readings: Sequence[Reading], cost: CallCost, granted: Bound, mode: Mode) -> Shadow | None:
+def shadow_of(readings: Readings, cost: CallCost, granted: Bound, mode: Mode) -> Shadow | None:
     """The counterfactual of a call granted ``granted``; None where no policy that binds it runs dry."""
-    modes = [mode.at_most(reading.applicable.policy.mode) for reading in readings]
-    if Mode.DRY_RUN not in modes:
+    if mode is not _DRY_RUN and not readings.bindings.capped:
         return None
-    tried = [
-        _enforced(reading) for reading, each in zip(readings, modes, strict=True) if each is not Mode.SUGGEST
-    ]
+    modes = [mode.at_most(binding.mode) for binding in readings.bindings.each]
+    if _DRY_RUN not in modes:
+        return None
+    tried = _enforced(readings, modes)
     judgement = judge(tried, cost, granted, Mode.ENFORCED)
     would: dict[str, str] = {}
     if judgement.granted is not granted:
@@ -55,22 +59,23 @@ def shadow_of(readings: Sequence[Reading], cost: CallCost, granted: Bound, mode:
     return Shadow(judgement, would)
 
 
-def shadow_amount(reading: Reading, amount: int, cost: CallCost, shadow: Shadow | None) -> int:
+def shadow_amount(binding: Binding, amount: int, cost: CallCost, shadow: Shadow | None) -> int:
     """What the call holds on the shadow balance of one account, or NEVER_RUN."""
     if shadow is None:
         return amount
     granted = shadow.granted
     if granted is None:
         return NEVER_RUN
-    policy = reading.applicable.policy
-    return min(amount, cost.amounts(policy.unknown_price, granted).amount_of(policy.metric) or 0)
+    return min(amount, cost.amounts(binding.policy.unknown_price, granted)[binding.place] or 0)
 
 
-def _enforced(reading: Reading) -> Reading:
-    """The same policy on its shadow balance, with nothing capping its mode."""
-    balance = reading.balance
-    shadow = Balance(balance.shadow_posted, balance.shadow_held, balance.shadow_posted, balance.shadow_held)
-    applicable = reading.applicable
-    if applicable.policy.mode is not None:
-        applicable = applicable._replace(policy=replace(applicable.policy, mode=None))
-    return reading._replace(applicable=applicable, balance=shadow)
+def _enforced(readings: Readings, modes: Sequence[Mode]) -> Readings:
+    """The policies that are more than suggested, on their shadow balances, with no mode of their own."""
+    tried: list[Binding] = []
+    balances: list[Balance | Account] = []
+    for binding, balance, mode in zip(readings.bindings.each, readings.balances, modes, strict=True):
+        if mode is not Mode.SUGGEST:
+            tried.append(structs.replace(binding, mode=None))
+            posted, held = balance.shadow_posted, balance.shadow_held
+            balances.append(Balance(posted, held, posted, held))
+    return Readings(Bindings.of(tried), balances)

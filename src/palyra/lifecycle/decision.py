@@ -1,13 +1,19 @@
 """The record of one call: what was asked, estimated, decided and used. Stored whole, explained by request id.
 
-Nothing here holds prompt or completion text.
+Nothing here holds prompt or completion text. Records are stored as JSON arrays in the order of their fields:
+a new field goes to the end and has a default, and none is ever taken out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, cast
 
+import msgspec
+
+from palyra.budgets.binding import BudgetRecord
 from palyra.core.instant import Instant
+from palyra.pricing.sheet import UnitPrices, bill_lines
 from palyra.pricing.usage import Usage
 
 
@@ -21,8 +27,7 @@ class CallState(StrEnum):
     DENIED = "denied"
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
+class Labels(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Who a call belongs to."""
 
     key_id: str
@@ -34,8 +39,7 @@ class Labels:
     tags: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class EstimateRecord:
+class EstimateRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the call was expected to use, and the bound that was held. Costs in nano-USD, None if unknown."""
 
     input_bytes: int
@@ -49,8 +53,7 @@ class EstimateRecord:
     method: str
 
 
-@dataclass(frozen=True, slots=True)
-class PriceRecord:
+class PriceRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The price entry a cost was computed with; ``known`` is False for a ceiling or a missing price."""
 
     provider: str
@@ -61,32 +64,30 @@ class PriceRecord:
     known: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationRecord:
-    """One policy against this call. Amounts in the metric's unit: nano-USD for cost_usd, counts otherwise."""
+class EvaluationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One policy against this call. Amounts in the metric's unit; ``amount`` is None if it is not known."""
 
-    policy_id: str
-    policy_version: int
-    scope: str
-    metric: str
-    interval: str
-    entity: str
-    window_start: int
-    window_end: int
+    budget: BudgetRecord
     status: str
     mode: str
     consumed: int
     amount: int | None
-    projected: int | None
-    soft_limit: int | None
-    hard_limit: int | None
-    remaining: int | None
-    would: str | None
-    message: str
+    would: str | None = None
+    message: str = ""
+
+    @property
+    def projected(self) -> int | None:
+        """What is consumed once this call holds its amount."""
+        return None if self.amount is None else self.consumed + self.amount
+
+    @property
+    def remaining(self) -> int | None:
+        """What the hard limit leaves before this call, at least 0; None without a hard limit."""
+        hard = self.budget.hard_limit
+        return None if hard is None else max(0, hard - self.consumed)
 
 
-@dataclass(frozen=True, slots=True)
-class ClampRecord:
+class ClampRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The output cap was lowered from ``requested`` to ``granted`` tokens to fit ``policy_id``."""
 
     requested: int
@@ -94,8 +95,7 @@ class ClampRecord:
     policy_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Counterfactual:
+class Counterfactual(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What full enforcement of the dry-run policies would have done."""
 
     would: tuple[str, ...]
@@ -104,8 +104,7 @@ class Counterfactual:
     clamped_output_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything that was known and decided before the call went upstream."""
 
     request_id: str
@@ -142,8 +141,7 @@ class Decision:
         return (now - self.at) // 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class CostLine:
+class CostLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line of a bill: ``quantity`` of ``unit`` at ``usd_per_million`` (per each for fees)."""
 
     unit: str
@@ -152,9 +150,12 @@ class CostLine:
     cost_usd: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """How a call ended. ``cost`` in nano-USD, None if it cannot be computed (never 0 in its place)."""
+class Settlement(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How a call ended. ``cost`` in nano-USD, None if it cannot be computed (never 0 in its place).
+
+    ``prices`` are those that the usage was billed at, so that the bill stays what it was when the price book
+    changes; earlier versions stored the ``lines`` of the bill themselves. Read ``bill``.
+    """
 
     at: Instant
     state: CallState
@@ -171,14 +172,93 @@ class Settlement:
     upstream_model: str | None = None
     client_gone: bool = False
     first_byte_ms: int | None = None
-    lines: tuple[CostLine, ...] = field(default=())
+    lines: tuple[CostLine, ...] = ()
     counterfactual_cost: int | None = None
+    prices: UnitPrices = ()
+
+    @property
+    def bill(self) -> tuple[CostLine, ...]:
+        """The cost line by line; empty where nothing was used or nothing has a price."""
+        if self.usage is None or not self.prices:
+            return self.lines
+        return tuple(
+            CostLine(line.unit, line.quantity, line.price or "", line.cost or "")
+            for line in bill_lines(self.usage, self.prices)
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDecision:
+class StoredDecision(msgspec.Struct, frozen=True, gc=False):
     """A decision as read back, with its settlement if the call is over."""
 
     decision: Decision
     state: CallState
     settlement: Settlement | None
+
+
+def write_decision(decision: Decision) -> bytes:
+    """The decision as it is stored: JSON."""
+    return _encoder.encode(decision)
+
+
+def read_decision(stored: bytes | str) -> Decision:
+    """The reverse of ``write_decision``, also of what earlier versions wrote. Raises msgspec.DecodeError."""
+    if stored[:1] in _OBJECTS:
+        return _decision_of(_object.decode(stored))
+    return _decision.decode(stored)
+
+
+def write_settlement(settlement: Settlement) -> bytes:
+    """The settlement as it is stored: JSON."""
+    return _encoder.encode(settlement)
+
+
+def read_settlement(stored: bytes | str) -> Settlement:
+    """The reverse of ``write_settlement``, as ``read_decision`` is. Raises msgspec.DecodeError."""
+    if stored[:1] in _OBJECTS:
+        return _settlement_of(_object.decode(stored))
+    return _settlement.decode(stored)
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for: the tags of a key, which nobody may change."""
+    if isinstance(value, MappingProxyType):
+        return dict(cast("MappingProxyType[str, str]", value))
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
+_decision = msgspec.json.Decoder(Decision)
+_settlement = msgspec.json.Decoder(Settlement)
+_object = msgspec.json.Decoder(dict[str, Any])
+_OBJECTS = (b"{", "{")
+"""How the records of earlier versions begin: they were JSON objects, with the budget's fields among those of
+its evaluation."""
+
+
+def _decision_of(stored: dict[str, Any]) -> Decision:
+    parts = {
+        "labels": _in_order(Labels, stored["labels"]),
+        "estimate": _in_order(EstimateRecord, stored["estimate"]),
+        "price": _in_order(PriceRecord, stored["price"]),
+        "evaluations": [
+            _in_order(EvaluationRecord, each | {"budget": _in_order(BudgetRecord, each)})
+            for each in stored["evaluations"]
+        ],
+        "clamp": _in_order(ClampRecord, stored["clamp"]),
+        "counterfactual": _in_order(Counterfactual, stored["counterfactual"]),
+    }
+    return msgspec.convert(_in_order(Decision, stored | parts), Decision)
+
+
+def _settlement_of(stored: dict[str, Any]) -> Settlement:
+    parts = {
+        "usage": _in_order(Usage, stored["usage"]),
+        "lines": [_in_order(CostLine, line) for line in stored["lines"]],
+        "prices": (),
+    }
+    return msgspec.convert(_in_order(Settlement, stored | parts), Settlement)
+
+
+def _in_order(record: type[msgspec.Struct], stored: dict[str, Any] | None) -> list[Any] | None:
+    """The fields of a record that was stored as an object."""
+    return None if stored is None else [stored[name] for name in record.__struct_fields__]

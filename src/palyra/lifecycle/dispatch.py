@@ -1,11 +1,11 @@
 """The exchange with the provider: it lives on callbacks, ends in exactly one settlement, and needs no client.
 
-Bytes for the client wait in a bounded buffer; a slow client pauses the provider, a gone client lets the
-answer drain to its usage event, within a deadline and up to a number of such drains at a time (V2).
+A slow client pauses the provider; a gone client lets the answer drain to its usage event, within a deadline
+and up to a number of such drains at a time (V2).
 """
 
 import asyncio
-from collections import deque
+from typing import Protocol
 
 from palyra.core.errors import PalyraError, UpstreamFailed, UpstreamTimedOut
 from palyra.core.instant import Instant
@@ -14,10 +14,8 @@ from palyra.core.limits import (
     DRAINS_MAX,
     IDEMPOTENCY_REPLAY_BYTES_MAX,
     RESPONSE_COLLECT_BYTES_MAX,
-    SETTLE_WAIT_S,
-    STREAM_BUFFER_BYTES_MAX,
 )
-from palyra.ledger.event import Expired, Released
+from palyra.ledger.event import Released, Settled
 from palyra.lifecycle.call import Call
 from palyra.lifecycle.decision import Settlement
 from palyra.lifecycle.engine import Engine
@@ -25,6 +23,7 @@ from palyra.lifecycle.idempotency import Header, Replay
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.respond import answer_headers
 from palyra.lifecycle.settle import SUCCESS, Ending, resolve
+from palyra.lifecycle.waiting import Wait
 from palyra.lifecycle.wire import (
     Endpoint,
     FailureKind,
@@ -69,16 +68,60 @@ def dispatch(call: Call, plan: Plan, engine: Engine, *, keep: bool) -> "Exchange
     return exchange
 
 
+class AnswerReader(Protocol):
+    """Who reads a stream. After ``end`` or ``broken`` nothing more is called."""
+
+    def chunk(self, data: bytes) -> None:
+        """Take the next bytes; never empty."""
+        ...
+
+    def end(self) -> None:
+        """Note that the answer is complete."""
+        ...
+
+    def broken(self, error: PalyraError) -> None:
+        """Note that the provider broke off: the client must see a broken answer, too."""
+        ...
+
+
 class Exchange:
-    """One answer on its way: sink of the provider on one side, ``answered`` and ``read`` on the other."""
+    """One answer on its way: sink of the provider on one side, ``answered`` and a reader on the other.
+
+    A stream goes to its reader chunk by chunk; every other answer is collected, and is whole once
+    ``answered`` returns.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_chunks",
+        "_client_gone",
+        "_drain_deadline",
+        "_ended",
+        "_engine",
+        "_failure",
+        "_first_byte_ms",
+        "_kept",
+        "_kept_bytes",
+        "_meter",
+        "_on_disk",
+        "_paused",
+        "_plan",
+        "_reader",
+        "_ready",
+        "_upstream",
+        "headers",
+        "settlement",
+        "status",
+        "streams",
+    )
 
     def __init__(self, plan: Plan, engine: Engine, meter: UsageMeter, keep: bool) -> None:
         self._plan = plan
         self._engine = engine
         self._meter = meter
-        self._loop = asyncio.get_running_loop()
         self._upstream: UpstreamCall | None = None
-        self._chunks: deque[bytes] = deque()
+        self._reader: AnswerReader | None = None
+        self._chunks: list[bytes] = []
         self._buffered = 0
         self._kept: list[bytes] | None = [] if keep else None
         self._kept_bytes = 0
@@ -87,10 +130,9 @@ class Exchange:
         self._client_gone = False
         self._failure: UpstreamFailure | None = None
         self._drain_deadline: asyncio.TimerHandle | None = None
-        self._waiter: asyncio.Future[None] | None = None
         self._first_byte_ms: int | None = None
         self._on_disk = False
-        self._waited_enough = False
+        self._ready = Wait()
         self.status: int | None = None
         self.headers: list[Header] = []
         self.streams = False
@@ -114,29 +156,25 @@ class Exchange:
         self.status = status
         # Only Palyra speaks in Palyra's headers.
         self.headers = [header for header in headers if not header[0].startswith(b"x-palyra-")]
-        self.streams = status in SUCCESS and any(
-            name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
-        )
-        if self.streams:
-            self._wake()
+        if status in SUCCESS and _is_stream(headers):
+            self.streams = True
+            self._ready.tell()
+            if self._reader is None and not self._client_gone:
+                self.pause()
 
     def data(self, chunk: bytes) -> None:
         """Body bytes arrived."""
         passed = self._meter.feed(chunk)
         if self._kept is not None:
             self._keep(passed)
-        if self._client_gone:
+        if self._client_gone or not passed:
             return
-        if passed:
-            self._chunks.append(passed)
-            self._buffered += len(passed)
-            if self.streams:
-                self._wake()
-        if self.streams:
-            if self._buffered > STREAM_BUFFER_BYTES_MAX and not self._paused and self._upstream:
-                self._paused = True
-                self._upstream.pause()
-        elif self._buffered > RESPONSE_COLLECT_BYTES_MAX:
+        if self._reader is not None:
+            self._reader.chunk(passed)
+            return
+        self._chunks.append(passed)
+        self._buffered += len(passed)
+        if self._buffered > RESPONSE_COLLECT_BYTES_MAX:
             self._give_up(UpstreamFailure(FailureKind.too_large, "the answer is too large", sent=True))
 
     def end(self) -> None:
@@ -154,54 +192,50 @@ class Exchange:
 
         Raises UpstreamFailed or UpstreamTimedOut if the provider gave no whole answer.
         """
-        impatient: asyncio.TimerHandle | None = None
-        while not (self.streams or self._waited_enough):
-            await self._wait()
-            if self._ended and impatient is None:
-                impatient = self._loop.call_later(SETTLE_WAIT_S, self._stop_waiting)
-        if impatient is not None:
-            impatient.cancel()
+        await self._ready
         if not self.streams and self._failure is not None:
             raise error_of(self._failure, self._plan.decision.provider)
 
-    async def read(self) -> bytes | None:
-        """Everything that arrived since the last read; None at the end, and for a client that left.
-
-        Raises UpstreamFailed if the provider broke off: the client must see a broken answer, too.
-        """
-        while not self._chunks:
-            if self._client_gone:
-                return None
-            if self._ended:
-                if self._failure is not None:
-                    raise error_of(self._failure, self._plan.decision.provider)
-                return None
-            await self._wait()
+    def body(self) -> bytes:
+        """A collected answer, whole."""
         chunks = self._chunks
-        joined = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self._buffered = 0
-        if self._paused and self._upstream:
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def read_by(self, reader: "AnswerReader") -> None:
+        """Hand a stream on: what came already, and from now on every chunk as it comes, then how it ended."""
+        self._reader = reader
+        self.resume()
+        chunks, self._chunks = self._chunks, []
+        for chunk in chunks:
+            reader.chunk(chunk)
+        if self._ended:
+            self._tell_end(reader)
+
+    def pause(self) -> None:
+        """The client does not keep up: take nothing more from the provider until ``resume``."""
+        if self._upstream is not None and not self._paused:
+            self._paused = True
+            self._upstream.pause()
+
+    def resume(self) -> None:
+        """The client takes bytes again."""
+        if self._upstream is not None and self._paused:
             self._paused = False
             self._upstream.resume()
-        return joined
 
     def abandon(self) -> None:
         """The client is gone: drain the answer to its usage, within bounds, or give it up."""
         if self._ended or self._client_gone:
             return
         self._client_gone = True
+        self._reader = None
         self._chunks.clear()
-        self._buffered = 0
-        self._wake()
-        if self._paused and self._upstream:
-            self._paused = False
-            self._upstream.resume()
+        self.resume()
         if self._engine.draining >= DRAINS_MAX:
             self._give_up(None)
             return
         self._engine.draining += 1
-        self._drain_deadline = self._loop.call_later(DRAIN_S, self._give_up, None)
+        self._drain_deadline = asyncio.get_running_loop().call_later(DRAIN_S, self._give_up, None)
 
     def _give_up(self, failure: UpstreamFailure | None) -> None:
         if self._ended:
@@ -222,11 +256,27 @@ class Exchange:
             self._drain_deadline = None
             self._engine.draining -= 1
         held_back = self._meter.finish()
-        if held_back and not self._client_gone:
-            self._chunks.append(held_back)
         self._settle(self._engine.clock.now())
-        self._keep_answer(held_back)
-        self._wake()
+        if self._kept is not None:
+            self._keep_answer(held_back)
+        if not self._ready.told:
+            # Also when the disk has been full for too long or has failed, the answer goes out, without its
+            # cost: the hold stays on disk until the settle or a restart resolves it.
+            self._engine.patience.bound(self._ready)
+        reader = self._reader
+        if reader is None:
+            if held_back and not self._client_gone:
+                self._chunks.append(held_back)
+            return
+        if held_back:
+            reader.chunk(held_back)
+        self._tell_end(reader)
+
+    def _tell_end(self, reader: "AnswerReader") -> None:
+        if self._failure is None:
+            reader.end()
+        else:
+            reader.broken(error_of(self._failure, self._plan.decision.provider))
 
     def _keep(self, passed: bytes) -> None:
         """Keep a part of the answer for a repeat of the call, unless the whole is too large for that."""
@@ -258,34 +308,23 @@ class Exchange:
         )
         event, self.settlement = resolve(self._plan, ending)
         decision, ledger = self._plan.decision, self._engine.ledger
-        if isinstance(event, Released):
-            ledger.release(event, decision, self.settlement, self._settled)
-        elif isinstance(event, Expired):
-            ledger.expire(event, decision, self.settlement, self._settled)
-        else:
+        if isinstance(event, Settled):
             ledger.settle(event, decision, self.settlement, self._settled)
+        elif isinstance(event, Released):
+            ledger.release(event, decision, self.settlement, self._settled)
+        else:
+            ledger.expire(event, decision, self.settlement, self._settled)
 
     def _settled(self, error: Exception | None) -> None:
         self._on_disk = error is None
-        self._stop_waiting()
+        self._ready.tell()
 
-    def _stop_waiting(self) -> None:
-        # Also when the disk has been full for too long or has failed: the answer goes out without its cost,
-        # and the hold stays on disk until the settle or a restart resolves it.
-        self._waited_enough = True
-        self._wake()
 
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+def _is_stream(headers: list[Header]) -> bool:
+    for name, value in headers:
+        if name == b"content-type":
+            return value.startswith(b"text/event-stream")
+    return False
 
 
 def error_of(failure: UpstreamFailure, provider: str) -> PalyraError:

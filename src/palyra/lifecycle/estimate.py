@@ -4,7 +4,9 @@ UTF-8 length is the only cheap bound that holds: no tokenizer makes more tokens 
 the JSON body count, so its syntax pays for what chat templates add around the messages.
 """
 
-from dataclasses import dataclass
+from typing import Self
+
+import msgspec
 
 from palyra.core.errors import InvalidRequest
 from palyra.core.limits import TOKENS_MAX
@@ -26,19 +28,21 @@ IMAGE_TOKENS_MAX_BY_PREFIX = (("gpt-4o-mini", 50_000),)
 _NO_OUTPUT = frozenset({Endpoint.embeddings, Endpoint.count_tokens})
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """The upper bound of one call. ``output_cap`` is per choice and goes upstream if ``cap_is_ours``."""
+class Bound(msgspec.Struct, frozen=True, gc=False):
+    """The upper bound of one call. ``output_cap`` is per choice and goes upstream if ``cap_is_ours``;
+    ``output_tokens`` are those of all choices together.
+    """
 
     input_tokens: int
     output_cap: int
     choices: int
     cap_is_ours: bool
+    output_tokens: int
 
-    @property
-    def output_tokens(self) -> int:
-        """Of all choices together."""
-        return self.output_cap * self.choices
+    @classmethod
+    def of(cls, input_tokens: int, output_cap: int, choices: int, *, cap_is_ours: bool) -> Self:
+        """The bound of a call with this output cap for each of its choices."""
+        return cls(input_tokens, output_cap, choices, cap_is_ours, output_cap * choices)
 
 
 def bound_of(ask: Ask, endpoint: Endpoint, model: Model, cap_without_limit: int) -> Bound:
@@ -60,7 +64,9 @@ def bound_of(ask: Ask, endpoint: Endpoint, model: Model, cap_without_limit: int)
 
 
 def _input_bound(ask: Ask, model: Model) -> int:
-    tokens = ask.text_bytes + ask.images * _image_tokens(model.upstream_name) + TEMPLATE_TOKENS_MAX
+    tokens = ask.text_bytes + TEMPLATE_TOKENS_MAX
+    if ask.images:
+        tokens += ask.images * _image_tokens(model.upstream_name)
     return max(tokens, _context_window(model)) if ask.hidden_input else tokens
 
 
@@ -68,13 +74,13 @@ def _with_output(
     ask: Ask, endpoint: Endpoint, limit: int | None, input_tokens: int, cap_without_limit: int
 ) -> Bound:
     if endpoint in _NO_OUTPUT:
-        return Bound(input_tokens, 0, 1, cap_is_ours=False)
+        return Bound.of(input_tokens, 0, 1, cap_is_ours=False)
     if ask.output_cap is not None:
         cap = ask.output_cap if limit is None else min(ask.output_cap, limit)
-        return Bound(input_tokens, cap, ask.choices, cap_is_ours=cap != ask.output_cap)
+        return Bound.of(input_tokens, cap, ask.choices, cap_is_ours=cap != ask.output_cap)
     if limit is not None:
-        return Bound(input_tokens, limit, ask.choices, cap_is_ours=False)
-    return Bound(input_tokens, cap_without_limit, ask.choices, cap_is_ours=True)
+        return Bound.of(input_tokens, limit, ask.choices, cap_is_ours=False)
+    return Bound.of(input_tokens, cap_without_limit, ask.choices, cap_is_ours=True)
 
 
 def expected_input(ask: Ask, ratio: float | None) -> int:

@@ -1,7 +1,9 @@
 """THE PATH of one call, all its stages in reading order."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from palyra.core.errors import Overloaded, PalyraError
 from palyra.identity.keys import Subject

@@ -10,6 +10,7 @@ from palyra.lifecycle.dispatch import PATHS, Header, error_of
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.idempotency import Replay
 from palyra.lifecycle.route import route_call
+from palyra.lifecycle.waiting import Wait
 from palyra.lifecycle.wire import UpstreamCall, UpstreamFailure, UpstreamRequest
 
 KEPT_HEADERS = frozenset({b"content-type", b"retry-after"})
@@ -53,7 +54,7 @@ class _Collected:
     """A small answer, whole."""
 
     def __init__(self) -> None:
-        self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.complete = Wait()
         self.call: UpstreamCall | None = None
         self.status = 0
         self.headers: list[Header] = []
@@ -68,18 +69,14 @@ class _Collected:
         self._size += len(chunk)
         if self._size <= RESPONSE_COLLECT_BYTES_MAX:
             self.body.append(chunk)
-        elif not self.complete.done():
+        elif not self.complete.told:
             if self.call is not None:
                 self.call.abort()
-            self.complete.set_exception(UpstreamFailed("the provider's answer is too large"))
+            self.complete.tell(UpstreamFailed("the provider's answer is too large"))
 
     def end(self) -> None:
-        self._finish()
+        self.complete.tell()
 
     def failed(self, failure: UpstreamFailure) -> None:
         self.failure = failure
-        self._finish()
-
-    def _finish(self) -> None:
-        if not self.complete.done():
-            self.complete.set_result(None)
+        self.complete.tell()

@@ -7,7 +7,7 @@ from typing import Protocol
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
-from palyra.ledger.account import AccountKey, Balance, Shortfall
+from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.event import Expired, Released, Reserved, Settled
 from palyra.lifecycle.decision import CallState, Decision, Settlement, StoredDecision
 
@@ -59,6 +59,11 @@ class Ledger(Protocol):
 
     def balance(self, key: AccountKey) -> Balance:
         """Live balance of an account, empty if nothing was ever posted."""
+        ...
+
+    @property
+    def accounts(self) -> Mapping[AccountKey, Account]:
+        """The live accounts that anything was ever posted to: to read only, and to keep none of them."""
         ...
 
     def reserve(

@@ -8,6 +8,7 @@ from palyra.lifecycle.decision import CallState, Settlement
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.ports import IdempotencyClaim
+from palyra.lifecycle.waiting import Wait
 
 GONE = "the caller went away before the call was sent"
 
@@ -17,27 +18,15 @@ async def reserve(plan: Plan, claim: IdempotencyClaim | None, engine: Engine) ->
 
     A caller that is cancelled while it waits leaves nothing held: the hold is released once it is durable.
     """
-    durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def done(error: Exception | None) -> None:
-        if durable.cancelled():
-            if error is None:
-                give_back(plan, GONE, engine)
-        elif error is None:
-            durable.set_result(None)
-        else:
-            durable.set_exception(error)
-
-    shortfall = engine.ledger.reserve(plan.reservation, plan.decision, claim, done)
+    durable = Wait()
+    shortfall = engine.ledger.reserve(plan.reservation, plan.decision, claim, durable.tell)
     if shortfall is not None:
         unreachable("L1", f"planned within {shortfall.limit}, and {shortfall.account} cannot hold it")
     engine.reserving += 1
     try:
         await durable
     except asyncio.CancelledError:
-        # Cancelled in the very turn in which it became durable: ``done`` saw a caller that was still there.
-        if not durable.cancelled() and durable.exception() is None:
-            give_back(plan, GONE, engine)
+        durable.then(lambda error: give_back(plan, GONE, engine) if error is None else None)
         raise
     finally:
         engine.reserving -= 1

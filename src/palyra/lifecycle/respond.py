@@ -1,14 +1,17 @@
 """What the caller is told: the ``x-palyra-*`` headers of an answer, and the error of a refusal."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from palyra.budgets.evaluate import Amounts, Evaluation, Outcome, Status, tightest
+from palyra.budgets.binding import PLACES
+from palyra.budgets.evaluate import Evaluation, Outcome, Status, amounts_of, tightest
 from palyra.budgets.terms import Metric, Then, amount_fields, format_amount
 from palyra.core.errors import ApprovalRequired, BudgetExceeded, PalyraError, PriceUnknown
 from palyra.core.instant import isoformat
 from palyra.core.money import format_usd
 from palyra.lifecycle.decision import Decision, Settlement
 from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.weigh import Judgement
 
 Header = tuple[bytes, bytes]
 
@@ -16,30 +19,30 @@ NOT_PASSED = frozenset(
     {b"content-length", b"server", b"date", b"set-cookie", b"alt-svc", b"strict-transport-security"}
 )
 """Headers that speak of the connection between Palyra and the provider."""
+_ROUTES_KEPT = 1_024
+_OK, _ADMIT = Status.OK, Outcome.ADMIT
+_COST = PLACES[Metric.COST_USD]
 
 
 def decision_headers(plan: Plan, settlement: Settlement | None = None) -> list[Header]:
     """The headers of a decided call; the real cost is there once ``settlement`` is known."""
-    decision = plan.decision
-    headers = [
-        (b"x-palyra-request-id", decision.request_id.encode()),
-        (b"x-palyra-outcome", decision.outcome.encode()),
-        (b"x-palyra-mode", decision.mode.encode()),
-        (b"x-palyra-model", _text(decision.model)),
-        (b"x-palyra-recommended-model", _text(decision.recommended_model)),
-        (b"x-palyra-route", decision.route.encode()),
-    ]
-    if decision.cost_bound is not None:
-        headers.append((b"x-palyra-estimated-cost-usd", format_usd(decision.cost_bound).encode()))
+    decision, judgement = plan.decision, plan.judgement
+    headers = [(b"x-palyra-request-id", decision.request_id.encode())]
+    headers += _route_headers(
+        decision.outcome, decision.mode, decision.model, decision.recommended_model, decision.route
+    )
+    held = decision.cost_bound
+    if held is not None:
+        headers.append((b"x-palyra-estimated-cost-usd", format_usd(held).encode()))
     if settlement is not None and settlement.cost is not None:
         headers.append((b"x-palyra-cost-usd", format_usd(settlement.cost).encode()))
-    evaluations = plan.judgement.evaluations
-    if evaluations:
-        headers += _budget_headers(evaluations, settlement)
-    if decision.clamp is not None and plan.judgement.admitted:
-        headers.append((b"x-palyra-clamped-max-tokens", b"%d" % decision.clamp.granted))
-    elif plan.output_cap is not None and plan.judgement.admitted:
-        headers.append((b"x-palyra-clamped-max-tokens", b"%d" % plan.output_cap))
+    if judgement.evaluations:
+        _add_budgets(headers, judgement, settlement)
+    if judgement.admitted:
+        if decision.clamp is not None:
+            headers.append((b"x-palyra-clamped-max-tokens", b"%d" % decision.clamp.granted))
+        elif judgement.granted.cap_is_ours:
+            headers.append((b"x-palyra-clamped-max-tokens", b"%d" % judgement.granted.output_cap))
     if decision.counterfactual is not None and decision.counterfactual.would:
         headers.append((b"x-palyra-would", _text(", ".join(decision.counterfactual.would))))
     return headers
@@ -67,32 +70,51 @@ def refusal(plan: Plan, cheaper_models: Sequence[str]) -> PalyraError:
     return BudgetExceeded(message, detail=detail)
 
 
-def _budget_headers(evaluations: Sequence[Evaluation], settlement: Settlement | None) -> list[Header]:
-    headers: list[Header] = []
+@lru_cache(_ROUTES_KEPT)
+def _route_headers(outcome: str, mode: str, model: str, recommended: str, route: str) -> tuple[Header, ...]:
+    """What many calls are told alike."""
+    return (
+        (b"x-palyra-outcome", outcome.encode()),
+        (b"x-palyra-mode", mode.encode()),
+        (b"x-palyra-model", _text(model)),
+        (b"x-palyra-recommended-model", _text(recommended)),
+        (b"x-palyra-route", route.encode()),
+    )
+
+
+def _add_budgets(headers: list[Header], judgement: Judgement, settlement: Settlement | None) -> None:
+    evaluations = judgement.evaluations
     least = tightest(evaluations)
-    if least is not None and least.hard_limit is not None:
-        left = least.hard_limit - least.consumed - _taken(least, settlement)
-        remaining = f"{least.policy_id}={format_amount(least.metric, max(0, left))}"
-        headers.append((b"x-palyra-budget-remaining", _text(remaining)))
+    if least is not None:
+        hard = least.binding.hard_limit or 0
+        left = hard - least.consumed - _taken(least, settlement)
+        remaining = format_amount(least.binding.policy.metric, left if left > 0 else 0)
+        headers.append((b"x-palyra-budget-remaining", _text(f"{least.policy_id}={remaining}")))
+    if judgement.verdict.status is _OK and not judgement.bindings.notifies:
+        return
     warnings = [
         f"{each.policy_id}={each.status.value}"
         for each in evaluations
-        if each.status is not Status.OK or any(reached.then is Then.NOTIFY for reached in each.passed)
+        if each.status is not _OK or _notified(each)
     ]
     if warnings:
         headers.append((b"x-palyra-budget-warning", _text(", ".join(warnings))))
-    return headers
+
+
+def _notified(evaluation: Evaluation) -> bool:
+    return any(reached.then is Then.NOTIFY for reached in evaluation.passed)
 
 
 def _taken(evaluation: Evaluation, settlement: Settlement | None) -> int:
     """What this call takes from the account: its real usage once known, else what it holds."""
-    if evaluation.outcome is not Outcome.ADMIT:
+    if evaluation.outcome is not _ADMIT:
         return 0
     if settlement is None or settlement.usage is None:
         return evaluation.amount or 0
-    usage = settlement.usage
-    used = Amounts(settlement.cost, usage.input_tokens, usage.output_tokens)
-    return used.amount_of(evaluation.metric) or 0
+    if evaluation.binding.place == _COST:
+        return settlement.cost or 0
+    used = amounts_of(settlement.cost, settlement.usage.input_tokens, settlement.usage.output_tokens)
+    return used[evaluation.binding.place] or 0
 
 
 def _detail(decision: Decision, deciding: Evaluation, cheaper_models: Sequence[str]) -> dict[str, object]:
@@ -123,4 +145,5 @@ def _detail(decision: Decision, deciding: Evaluation, cheaper_models: Sequence[s
 
 def _text(value: str) -> bytes:
     """A header value: anything that is not printable ASCII is replaced."""
-    return value.encode("ascii", "replace").replace(b"\r", b"?").replace(b"\n", b"?")
+    shown = value.encode("ascii", "replace")
+    return shown if value.isprintable() else shown.replace(b"\r", b"?").replace(b"\n", b"?")

@@ -1,6 +1,6 @@
 """Which model serves the call, and at what prices. Today the asked model serves: routing comes later."""
 
-from dataclasses import dataclass
+import msgspec
 
 from palyra.budgets.terms import UnknownPrice
 from palyra.core.errors import ModelNotAllowed
@@ -14,8 +14,7 @@ from palyra.registry.models import Model
 from palyra.registry.registry import Registry
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, gc=False):
     """The model that serves a call and the prices it is bound to. ``sheet`` is None if no price is known.
 
     ``ceiling`` is what stands in for an unknown price where a policy says so.
@@ -66,6 +65,6 @@ def price_record(sheet: PriceSheet, version: str, *, known: bool) -> PriceRecord
 
 def sheet_for(route: Route, rule: UnknownPrice) -> PriceSheet | None:
     """The prices that a policy with this rule for unknown prices computes with."""
-    if route.sheet is None and rule is UnknownPrice.CEILING:
-        return route.ceiling
-    return route.sheet
+    if route.sheet is not None:
+        return route.sheet
+    return route.ceiling if rule is UnknownPrice.CEILING else None

@@ -1,63 +1,112 @@
 """One call against the budgets that bind it: read their balances, evaluate them, clamp where that helps."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from palyra.budgets.evaluate import Amounts, Evaluation, Outcome, Status, Verdict, evaluate, verdict
-from palyra.budgets.index import Applicable, Attributes, PolicyIndex
+import msgspec
+
+from palyra.budgets.binding import Bindings
+from palyra.budgets.evaluate import (
+    FINE,
+    Amounts,
+    Evaluation,
+    Outcome,
+    Status,
+    Verdict,
+    amounts_of,
+    evaluate,
+    evaluate_within,
+    verdict,
+)
+from palyra.budgets.index import Attributes, PolicyIndex
 from palyra.budgets.terms import Metric, Mode, UnknownPrice
-from palyra.budgets.windows import Interval, Window
 from palyra.core.instant import Instant
-from palyra.ledger.account import EMPTY, AccountKey, Balance
+from palyra.ledger.account import EMPTY, Account, Balance, Hold
 from palyra.lifecycle.call import Ask
-from palyra.lifecycle.decision import Labels
+from palyra.lifecycle.decision import EvaluationRecord, Labels
 from palyra.lifecycle.estimate import Bound, affordable_output, cost_bound
 from palyra.lifecycle.ports import Ledger
 from palyra.lifecycle.route import Route, sheet_for
 from palyra.pricing.sheet import PriceSheet
 
-
-class Reading(NamedTuple):
-    """A policy that binds the call, the account it is counted on, and the balance right now."""
-
-    applicable: Applicable
-    window: Window
-    account: AccountKey
-    balance: Balance
+_ADMIT, _OK, _ENFORCED = Outcome.ADMIT, Status.OK, Mode.ENFORCED
+_WORDS = {mode: mode.value for mode in Mode}
+_NOTHING = amounts_of(None, 0, 0)
 
 
-class Judgement(NamedTuple):
+class Readings(msgspec.Struct, frozen=True, gc=False):
+    """The policies that bind the call, and the balance of each: to be read before anything can move it."""
+
+    bindings: Bindings
+    balances: list[Balance | Account]
+
+
+class Judgement(msgspec.Struct, frozen=True, gc=False):
     """What the budgets say, and the bound they say it of: ``granted`` is smaller than asked if clamped."""
 
+    bindings: Bindings
     evaluations: tuple[Evaluation, ...]
     verdict: Verdict
     granted: Bound
+    usual: "Usual | None" = None
+    """What follows from evaluations that are all within their limits; None where any is not."""
 
     @property
     def admitted(self) -> bool:
         """Whether the call may run."""
-        return self.verdict.outcome is Outcome.ADMIT
+        return self.verdict.outcome is _ADMIT
+
+    @property
+    def message(self) -> str:
+        """Why the call may not run; empty if it may."""
+        deciding = self.verdict.deciding
+        return "" if deciding is None else deciding.message
+
+
+class Usual(msgspec.Struct, frozen=True, gc=False):
+    """The records and holds of a call that is within every limit of every policy."""
+
+    records: tuple[EvaluationRecord, ...]
+    holds: tuple[Hold, ...]
 
 
 class CallCost:
     """What this call costs at most, as policies with different rules for unknown prices see it."""
 
-    __slots__ = ("_ask", "_known", "_route", "default")
+    __slots__ = ("_amounts", "_ask", "_bound", "_others", "_route", "default", "is_known")
 
     def __init__(self, ask: Ask, route: Route, default: UnknownPrice) -> None:
         self.default = default
+        self.is_known = route.sheet is not None
+        """Whether the price is known, so that no rule for unknown prices matters."""
         self._ask = ask
         self._route = route
-        self._known: dict[tuple[UnknownPrice, int], Amounts] = {}
+        self._bound: Bound | None = None
+        self._amounts = _NOTHING
+        self._others: dict[tuple[UnknownPrice, int], Amounts] | None = None
+
+    def usual(self, bound: Bound) -> Amounts:
+        """Upper bounds for policies without a rule of their own; for all, where the price is known."""
+        if self._bound is not bound:
+            self._amounts = self._at_most(self.default, bound)
+            self._bound = bound
+        return self._amounts
 
     def amounts(self, rule: UnknownPrice | None, bound: Bound) -> Amounts:
         """Upper bounds of cost and tokens; the cost is None where the rule knows no price."""
-        key = (rule or self.default, bound.output_tokens)
-        amounts = self._known.get(key)
+        if rule is None or self.is_known:
+            return self.usual(bound)
+        if self._others is None:
+            self._others = {}
+        key = (rule, bound.output_tokens)
+        amounts = self._others.get(key)
         if amounts is None:
-            cost = cost_bound(sheet_for(self._route, key[0]), self._ask, bound.input_tokens, key[1])
-            amounts = self._known[key] = Amounts(cost, bound.input_tokens, bound.output_tokens)
+            amounts = self._others[key] = self._at_most(rule, bound)
         return amounts
+
+    def _at_most(self, rule: UnknownPrice, bound: Bound) -> Amounts:
+        tokens, output = bound.input_tokens, bound.output_tokens
+        sheet = self._route.sheet or sheet_for(self._route, rule)
+        return amounts_of(cost_bound(sheet, self._ask, tokens, output), tokens, output)
 
     def affordable(self, rule: UnknownPrice | None, bound: Bound, available: int) -> int:
         """Output tokens that ``available`` nano-USD pay for after the input."""
@@ -67,7 +116,7 @@ class CallCost:
     def billed(self, sheet: PriceSheet | None, bound: Bound) -> int | None:
         """The upper bound in nano-USD at the prices the call is billed at."""
         if sheet is self._route.sheet:
-            return self.amounts(None, bound).cost
+            return self.usual(bound).cost
         return cost_bound(sheet, self._ask, bound.input_tokens, bound.output_tokens)
 
     def billing_sheet(self, evaluations: Sequence[Evaluation]) -> PriceSheet | None:
@@ -83,57 +132,80 @@ class CallCost:
 
 def read_balances(
     policies: PolicyIndex, labels: Labels, route: Route, ledger: Ledger, now: Instant
-) -> tuple[Reading, ...]:
+) -> Readings:
     """Every policy that binds the call, with the balance of its account in the window of ``now`` (P2)."""
+    model = route.model
     attributes = Attributes(
-        principal=labels.principal,
-        provider=route.model.provider,
-        model=route.model.id,
-        agent=labels.agent,
-        session=labels.session,
-        parent_session=labels.parent_session,
-        tags=labels.tags,
+        labels.principal,
+        model.provider,
+        model.id,
+        labels.agent,
+        labels.session,
+        labels.parent_session,
+        labels.tags,
     )
-    readings: list[Reading] = []
-    for applicable in policies.matching(attributes, now):
-        policy = applicable.policy
-        window = applicable.windows.at(now)
-        account = AccountKey(policy.id, policy.metric.value, applicable.entity, window.start)
-        balance = EMPTY if policy.interval is Interval.REQUEST else ledger.balance(account)
-        readings.append(Reading(applicable, window, account, balance))
-    return tuple(readings)
+    bindings = policies.matching(attributes, now)
+    account = ledger.accounts.get
+    # Nothing is ever posted for a window that is one call: its account is always empty.
+    return Readings(bindings, [account(each.account) or EMPTY for each in bindings.each])
 
 
-def evaluate_all(
-    readings: Sequence[Reading], cost: CallCost, bound: Bound, mode: Mode
-) -> tuple[Evaluation, ...]:
+def evaluate_all(readings: Readings, cost: CallCost, bound: Bound, mode: Mode) -> tuple[Evaluation, ...]:
     """Each policy against the call, in the order of the readings."""
+    bindings, balances = readings.bindings.each, readings.balances
+    usual, default = cost.usual(bound), cost.default
+    if cost.is_known:
+        return evaluate_within(bindings, balances, usual, default, mode)
     return tuple(
         evaluate(
-            applicable,
-            window,
+            binding,
             balance.posted,
             balance.held,
-            cost.amounts(applicable.policy.unknown_price, bound),
-            cost.default,
+            cost.amounts(binding.policy.unknown_price, bound),
+            default,
             mode,
         )
-        for applicable, window, _, balance in readings
+        for binding, balance in zip(bindings, balances, strict=True)
     )
 
 
-def judge(readings: Sequence[Reading], cost: CallCost, bound: Bound, mode: Mode) -> Judgement:
+def judge(readings: Readings, cost: CallCost, bound: Bound, mode: Mode) -> Judgement:
     """Evaluate the call as asked; if budgets stop it, evaluate it again at the output they can afford."""
+    if cost.is_known and not readings.bindings.capped:
+        usual = _within_all(readings, cost.usual(bound), bound, mode)
+        if usual is not None:
+            return usual
     evaluations = evaluate_all(readings, cost, bound, mode)
-    asked = Judgement(evaluations, verdict(evaluations), bound)
+    asked = Judgement(readings.bindings, evaluations, verdict(evaluations), bound)
     if asked.admitted:
         return asked
     smaller = _clamped(evaluations, cost, bound)
     if smaller is None:
         return asked
     evaluations = evaluate_all(readings, cost, smaller, mode)
-    clamped = Judgement(evaluations, verdict(evaluations), smaller)
+    clamped = Judgement(readings.bindings, evaluations, verdict(evaluations), smaller)
     return clamped if clamped.admitted else asked
+
+
+def _within_all(readings: Readings, amounts: Amounts, bound: Bound, mode: Mode) -> Judgement | None:
+    """The judgement of the usual call, in one pass: every amount is known and within every limit.
+
+    None where that is not so. What it finds is what ``evaluate``, ``verdict`` and the plan's records and
+    holds would say one after the other.
+    """
+    word, enforced = _WORDS[mode], mode is _ENFORCED
+    evaluations: list[Evaluation] = []
+    records: list[EvaluationRecord] = []
+    holds: list[Hold] = []
+    for binding, balance in zip(readings.bindings.each, readings.balances, strict=True):
+        consumed, amount = balance.posted + balance.held, amounts[binding.place]
+        if amount is None or consumed + amount > binding.within or binding.each_call:
+            return None
+        evaluations.append(Evaluation(binding, _OK, _ADMIT, mode, consumed, amount))
+        records.append(EvaluationRecord(binding.record, "ok", word, consumed, amount))
+        limit = binding.stops_at if enforced else None
+        holds.append(Hold(binding.account, binding.window[1], amount, amount, limit))
+    return Judgement(readings.bindings, tuple(evaluations), FINE, bound, Usual(tuple(records), tuple(holds)))
 
 
 def _clamped(evaluations: Sequence[Evaluation], cost: CallCost, bound: Bound) -> Bound | None:
@@ -147,7 +219,7 @@ def _clamped(evaluations: Sequence[Evaluation], cost: CallCost, bound: Bound) ->
     cap = granted // bound.choices
     if cap < least or cap >= bound.output_cap:
         return None
-    return Bound(bound.input_tokens, cap, bound.choices, cap_is_ours=True)
+    return Bound.of(bound.input_tokens, cap, bound.choices, cap_is_ours=True)
 
 
 def _affordable(evaluation: Evaluation, cost: CallCost, bound: Bound) -> int:

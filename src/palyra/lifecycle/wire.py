@@ -4,9 +4,10 @@
 Everything here is called on the event loop's thread.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 from palyra.pricing.usage import Usage
 
@@ -36,8 +37,7 @@ class FailureKind(StrEnum):
     too_large = "too_large"
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamFailure:
+class UpstreamFailure(msgspec.Struct, frozen=True, gc=False):
     """A call that ended without a whole answer.
 
     ``sent`` is True if request bytes may have reached the provider: it may bill this call. ``message``
@@ -49,8 +49,7 @@ class UpstreamFailure:
     sent: bool
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
     """One request to a provider.
 
     ``path`` is relative to the API's version root (``b"/chat/completions"``). ``headers`` are the
@@ -117,8 +116,7 @@ class Upstream(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True, gc=False):
     """Usage as the provider reported it.
 
     ``input_known`` / ``output_known`` are False where the provider did not give (all of) that side, as

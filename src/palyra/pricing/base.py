@@ -16,10 +16,6 @@ class DatedSheet:
     since: Instant
     until: Instant
 
-    def covers(self, at: int) -> bool:
-        """Whether the answer is good at the instant ``at``."""
-        return self.since <= at < self.until
-
 
 @dataclass(frozen=True, slots=True)
 class ListedPrice:

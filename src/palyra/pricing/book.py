@@ -47,7 +47,7 @@ class PriceBook:
     def find(self, provider_id: str, provider_kind: str, model: str, at: Instant) -> PriceSheet | None:
         """The prices of ``model`` at the instant of the call; None if nothing prices it."""
         hit = self._found.get((provider_id, provider_kind, model))
-        if hit is not None and hit.covers(at):
+        if hit is not None and hit.since <= at < hit.until:
             return hit.sheet
         fresh = self._resolve(provider_id, provider_kind, model, at)
         while len(self._found) >= _CACHE_MAX:

@@ -7,7 +7,10 @@ a power of ten that makes every price of the sheet whole. Sums are exact and rou
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
-from typing import NamedTuple
+from typing import TypeVar
+
+import msgspec
+from msgspec import structs
 
 from palyra.core.limits import TOKENS_MAX
 from palyra.core.money import INT64_MAX, NANO_PER_USD, NanoUsd
@@ -35,7 +38,12 @@ class PriceLine:
     cost: str | None
 
 
-class _Dearest(NamedTuple):
+UnitPrices = tuple[str | None, ...]
+"""Prices of one call as decimal strings: USD per request and per search, then USD per million tokens in the
+order of UNITS. None where there is no price. What a later version adds comes at the end."""
+
+
+class _Dearest(msgspec.Struct, frozen=True):
     """The highest scaled price per kind of token, over every bracket up to one; None if not known."""
 
     input: _Scaled
@@ -46,11 +54,19 @@ class _Dearest(NamedTuple):
     output_audio: _Scaled
 
 
-class _Compiled(NamedTuple):
+class _Compiled(msgspec.Struct, frozen=True):
     above: int
-    rates: Rates
     prices: tuple[_Scaled, ...]
+    written: UnitPrices
     dearest: _Dearest
+
+
+class _Limits(msgspec.Struct, frozen=True):
+    """The dearest scaled prices of a token of calls with more than ``above`` input tokens."""
+
+    above: int
+    input: _Scaled
+    output: _Scaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,9 @@ class PriceSheet:
     _scale: int = field(init=False, repr=False, compare=False)
     _compiled: Mapping[str | None, tuple[_Compiled, ...]] = field(init=False, repr=False, compare=False)
     _fees: tuple[int, _Scaled] = field(init=False, repr=False, compare=False)
+    _limits: dict[tuple[str | None, bool, bool, bool], tuple[_Limits, ...]] = field(
+        init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if STANDARD not in self.tiers:
@@ -84,11 +103,13 @@ class PriceSheet:
                 raise ValueError(f"the brackets of {name!r} must be ascending, and at least one")
         scale = 10 ** _decimals(self)
         search = None if self.web_search is None else _whole(self.web_search, NANO_PER_USD * scale)
+        fees = (_written(self.request), _written(self.web_search))
         with_tiers: dict[str | None, tuple[_Compiled, ...]] = {
-            name: _compile(brackets, scale) for name, brackets in self.tiers.items()
+            name: _compile(brackets, scale, fees) for name, brackets in self.tiers.items()
         }
         object.__setattr__(self, "_scale", scale)
         object.__setattr__(self, "_compiled", with_tiers)
+        object.__setattr__(self, "_limits", {})
         object.__setattr__(self, "_fees", (_whole(self.request or Decimal(0), NANO_PER_USD * scale), search))
 
     @property
@@ -102,8 +123,9 @@ class PriceSheet:
         An unknown service tier is billed as standard. None if a token or search that was used has no
         price (unknown is not zero, L6). An amount beyond int64 is reported as the largest int64.
         """
-        fee, search = self._fees
-        total = fee
+        if usage.is_plain and not usage.web_searches:
+            return self.text_cost(usage.input_tokens, usage.output_tokens, service_tier)
+        total, search = self._fees
         prices = self._bracket(usage.input_tokens, service_tier).prices
         for quantity, price in zip(usage.billable(), prices, strict=True):
             if quantity:
@@ -116,19 +138,24 @@ class PriceSheet:
             total += usage.web_searches * search
         return _half_even(total, self._scale)
 
+    def text_cost(
+        self, input_tokens: int, output_tokens: int, service_tier: str | None = None
+    ) -> NanoUsd | None:
+        """``cost`` of a call that used plain input and output and nothing else."""
+        prices = self._bracket(input_tokens, service_tier).prices
+        of_input, of_output = prices[0], prices[1]
+        if (of_input is None and input_tokens) or (of_output is None and output_tokens):
+            return None
+        total = self._fees[0] + input_tokens * (of_input or 0) + output_tokens * (of_output or 0)
+        return _half_even(total, self._scale)
+
+    def unit_prices(self, usage: Usage, service_tier: str | None = None) -> UnitPrices:
+        """The prices that ``usage`` is billed at, for ``bill_lines``: records keep them."""
+        return self._bracket(usage.input_tokens, service_tier).written
+
     def lines(self, usage: Usage, service_tier: str | None = None) -> tuple[PriceLine, ...]:
         """The bill of a call line by line; rounding the sum of its costs gives ``cost``."""
-        rates = self._bracket(usage.input_tokens, service_tier).rates
-        lines = [
-            _line(unit, quantity, price, _MILLION)
-            for unit, quantity, price in zip(UNITS, usage.billable(), rates.resolved(), strict=True)
-            if quantity
-        ]
-        if self.request is not None:
-            lines.append(_line("request", 1, self.request, 1))
-        if usage.web_searches:
-            lines.append(_line("web_search", usage.web_searches, self.web_search, 1))
-        return tuple(lines)
+        return bill_lines(usage, self.unit_prices(usage, service_tier))
 
     def upper_bound(
         self,
@@ -149,12 +176,13 @@ class PriceSheet:
         """
         if output_tokens < 0:
             raise ValueError("a token count cannot be negative")
-        fixed = self._fixed(input_tokens, service_tier, cache_writes, audio, images, web_searches)
-        rate = self._output_rate(input_tokens, service_tier, audio)
+        limits = self._limits_at(input_tokens, service_tier, cache_writes, audio, images)
+        fixed = self._fixed(limits.input, input_tokens, web_searches)
+        rate = limits.output
         if fixed is None or (rate is None and output_tokens):
             return None
-        total = fixed + output_tokens * (rate or 0)
-        return NanoUsd(min(-(-total // self._scale), INT64_MAX))
+        bound = -(-(fixed + output_tokens * (rate or 0)) // self._scale)
+        return NanoUsd(bound if bound < INT64_MAX else INT64_MAX)
 
     def affordable_output(
         self,
@@ -171,8 +199,9 @@ class PriceSheet:
 
         0 if there is none or no price; TOKENS_MAX where output is free.
         """
-        fixed = self._fixed(input_tokens, service_tier, cache_writes, audio, images, web_searches)
-        rate = self._output_rate(input_tokens, service_tier, audio)
+        limits = self._limits_at(input_tokens, service_tier, cache_writes, audio, images)
+        fixed = self._fixed(limits.input, input_tokens, web_searches)
+        rate = limits.output
         if fixed is None or rate is None:
             return 0
         spare = available * self._scale - fixed
@@ -182,48 +211,87 @@ class PriceSheet:
 
     def _bracket(self, input_tokens: int, service_tier: str | None) -> _Compiled:
         brackets = self._compiled.get(service_tier) or self._compiled[STANDARD]
-        found = brackets[0]
-        for bracket in brackets:
-            if input_tokens > bracket.above:
-                found = bracket
-        return found
+        return brackets[0] if len(brackets) == 1 else _last_below(brackets, input_tokens)
 
     def _dearest(self, input_tokens: int, service_tier: str | None) -> _Dearest:
         found = self._bracket(input_tokens, STANDARD).dearest
-        if service_tier is None or service_tier not in self._compiled:
+        if service_tier is None:
             return found
         return _higher(found, self._bracket(input_tokens, service_tier).dearest)
 
-    def _fixed(  # what the call costs at most before its first output token, scaled
-        self, tokens: int, tier: str | None, writes: bool, audio: bool, images: bool, searches: int
-    ) -> _Scaled:
+    def _limits_at(
+        self, input_tokens: int, service_tier: str | None, writes: bool, audio: bool, images: bool
+    ) -> _Limits:
+        """The dearest prices of a call; computed once for each tier of the sheet and kind of call."""
+        steps = self._limits.get((service_tier, writes, audio, images))
+        if steps is None:
+            # Callers name tiers as they like: what none of the sheet's has a name for is remembered once.
+            tier = service_tier if service_tier in self._compiled else None
+            key = (tier, writes, audio, images)
+            steps = self._limits.get(key)
+            if steps is None:
+                steps = self._limits[key] = self._steps(tier, writes, audio, images)
+        return steps[0] if len(steps) == 1 else _last_below(steps, input_tokens)
+
+    def _steps(self, tier: str | None, writes: bool, audio: bool, images: bool) -> tuple[_Limits, ...]:
+        named = () if tier is None else self._compiled[tier]
+        steps: list[_Limits] = []
+        for above in sorted({bracket.above for bracket in (*self._compiled[STANDARD], *named)}):
+            dearest = self._dearest(above + 1, tier)
+            parts = [dearest.input]
+            if writes or self.implicit_cache_writes:
+                parts.append(dearest.cache_write)
+            if audio:
+                parts.append(dearest.input_audio)
+            if images:
+                parts.append(dearest.input_image)
+            output = _max_known(dearest.output, dearest.output_audio) if audio else dearest.output
+            steps.append(_Limits(above, _max_known(*parts), output))
+        return tuple(steps)
+
+    def _fixed(self, rate: _Scaled, tokens: int, searches: int) -> _Scaled:
+        """What the call costs at most before its first output token, scaled."""
         if tokens < 0 or searches < 0:
             raise ValueError("a token count cannot be negative")
         fee, search = self._fees
-        dearest = self._dearest(tokens, tier)
-        parts = [dearest.input]
-        if writes or self.implicit_cache_writes:
-            parts.append(dearest.cache_write)
-        if audio:
-            parts.append(dearest.input_audio)
-        if images:
-            parts.append(dearest.input_image)
-        rate = _max_known(*parts)
         if (rate is None and tokens) or (search is None and searches):
             return None
         return fee + tokens * (rate or 0) + searches * (search or 0)
 
-    def _output_rate(self, tokens: int, tier: str | None, audio: bool) -> _Scaled:
-        dearest = self._dearest(tokens, tier)
-        return _max_known(dearest.output, dearest.output_audio) if audio else dearest.output
+
+def bill_lines(usage: Usage, prices: UnitPrices) -> tuple[PriceLine, ...]:
+    """The bill of ``usage`` line by line at the prices that ``PriceSheet.unit_prices`` gave for it."""
+    request, search, *units = prices
+    lines = [
+        _line(unit, quantity, price, _MILLION)
+        for unit, quantity, price in zip(UNITS, usage.billable(), units, strict=True)
+        if quantity
+    ]
+    if request is not None:
+        lines.append(_line("request", 1, request, 1))
+    if usage.web_searches:
+        lines.append(_line("web_search", usage.web_searches, search, 1))
+    return tuple(lines)
 
 
-def _compile(brackets: tuple[Bracket, ...], scale: int) -> tuple[_Compiled, ...]:
+_Step = TypeVar("_Step", _Compiled, _Limits)
+
+
+def _last_below(steps: tuple[_Step, ...], input_tokens: int) -> _Step:
+    """What holds for this many input tokens; the first one also below its own start."""
+    found = steps[0]
+    for step in steps:
+        if input_tokens > step.above:
+            found = step
+    return found
+
+
+def _compile(brackets: tuple[Bracket, ...], scale: int, fees: UnitPrices) -> tuple[_Compiled, ...]:
     compiled: list[_Compiled] = []
     for bracket in brackets:
+        resolved = bracket.rates.resolved()
         prices = tuple(
-            None if price is None else _whole(price, _NANO_PER_TOKEN * scale)
-            for price in bracket.rates.resolved()
+            None if price is None else _whole(price, _NANO_PER_TOKEN * scale) for price in resolved
         )
         input_, output, read, write_5m, write_1h, reasoning, in_audio, out_audio, image = prices
         dearest = _Dearest(
@@ -236,12 +304,14 @@ def _compile(brackets: tuple[Bracket, ...], scale: int) -> tuple[_Compiled, ...]
         )
         if compiled:
             dearest = _higher(compiled[-1].dearest, dearest)
-        compiled.append(_Compiled(bracket.above, bracket.rates, prices, dearest))
+        written = (*fees, *(_written(price) for price in resolved))
+        compiled.append(_Compiled(bracket.above, prices, written, dearest))
     return tuple(compiled)
 
 
 def _higher(one: _Dearest, other: _Dearest) -> _Dearest:
-    return _Dearest(*(_max_known(a, b) for a, b in zip(one, other, strict=True)))
+    pairs = zip(structs.astuple(one), structs.astuple(other), strict=True)
+    return _Dearest(*(_max_known(a, b) for a, b in pairs))
 
 
 def _max_known(*prices: _Scaled) -> _Scaled:
@@ -273,12 +343,16 @@ def _half_even(total: int, scale: int) -> NanoUsd:
     twice = 2 * rest
     if twice > scale or (twice == scale and whole & 1):
         whole += 1
-    return NanoUsd(min(whole, INT64_MAX))
+    return NanoUsd(whole if whole < INT64_MAX else INT64_MAX)
 
 
-def _line(unit: str, quantity: int, price: Decimal | None, per: int) -> PriceLine:
+def _written(price: Decimal | None) -> str | None:
+    return None if price is None else plain(price)
+
+
+def _line(unit: str, quantity: int, price: str | None, per: int) -> PriceLine:
     if price is None:
         return PriceLine(unit, quantity, None, None)
     with localcontext() as context:
         context.prec = _PRECISION
-        return PriceLine(unit, quantity, plain(price), plain(price * quantity / per))
+        return PriceLine(unit, quantity, price, plain(Decimal(price) * quantity / per))

@@ -1,15 +1,18 @@
 """What a call used, in tokens, and how we know."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from palyra.core.limits import TOKENS_MAX
 
 UsageSource = Literal["provider", "estimated"]
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+_NONE = 0
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Token counts of one call, by OpenAI's convention: wholes include their parts.
 
     ``input_tokens`` is all input with cached reads, cache writes, audio and images;
@@ -30,7 +33,27 @@ class Usage:
     web_searches: int = 0
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
+        whole, out = self.input_tokens, self.output_tokens
+        # Most calls have no parts. By identity, for False and 0.0 equal 0; what it misses is checked in full.
+        if (
+            type(whole) is int
+            and type(out) is int
+            and 0 <= whole <= TOKENS_MAX
+            and 0 <= out <= TOKENS_MAX
+            and self.cache_read_tokens is _NONE
+            and self.cache_write_5m_tokens is _NONE
+            and self.cache_write_1h_tokens is _NONE
+            and self.reasoning_tokens is _NONE
+            and self.input_audio_tokens is _NONE
+            and self.output_audio_tokens is _NONE
+            and self.input_image_tokens is _NONE
+            and self.web_searches is _NONE
+        ):
+            return
+        self._check()
+
+    def _check(self) -> None:
+        for name in self.__struct_fields__:
             count: object = getattr(self, name)
             if type(count) is not int:
                 raise ValueError(f"{name} must be an integer, not {type(count).__name__}")
@@ -47,6 +70,19 @@ class Usage:
     def cached_tokens(self) -> int:
         """Input tokens read from or written to the provider's prompt cache."""
         return self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
+
+    @property
+    def is_plain(self) -> bool:
+        """True if all of it is text that went in and came out: nothing cached, reasoned, heard or seen."""
+        return not (
+            self.cache_read_tokens
+            or self.cache_write_5m_tokens
+            or self.cache_write_1h_tokens
+            or self.reasoning_tokens
+            or self.input_audio_tokens
+            or self.output_audio_tokens
+            or self.input_image_tokens
+        )
 
     @property
     def total_tokens(self) -> int:
@@ -88,8 +124,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Metered:
+class Metered(msgspec.Struct, frozen=True, gc=False):
     """What a call used and how we know it.
 
     ``source`` is ``provider`` where the provider said so (its explicit 0 is a fact) and

@@ -23,8 +23,13 @@ ENDPOINT_PATHS: Mapping[str, str] = MappingProxyType(
         "count_tokens": "/v1/messages/count_tokens",
     }
 )
-_OPENAI = frozenset({"chat_completions", "completions", "responses", "embeddings"})
-_ANTHROPIC = frozenset({"messages", "count_tokens"})
+_SPOKEN: Mapping[Kind, frozenset[str]] = MappingProxyType(
+    {
+        Kind.OPENAI: frozenset({"chat_completions", "completions", "responses", "embeddings"}),
+        Kind.ANTHROPIC: frozenset({"messages", "count_tokens"}),
+        Kind.OPENAI_COMPATIBLE: frozenset(ENDPOINT_PATHS),
+    }
+)
 _FOUND_MAX = 4_096
 """Names that only the catalog knows come from callers, so the memory of them is bounded (V2)."""
 
@@ -217,13 +222,7 @@ class Registry:
 
 def speaks(kind: Kind, endpoint: str) -> bool:
     """Whether providers of this kind serve this wire format."""
-    match kind:
-        case Kind.OPENAI:
-            return endpoint in _OPENAI
-        case Kind.ANTHROPIC:
-            return endpoint in _ANTHROPIC
-        case Kind.OPENAI_COMPATIBLE:
-            return endpoint in ENDPOINT_PATHS
+    return endpoint in _SPOKEN[kind]
 
 
 def _wrong_endpoint(name: str, model: Model, kind: Kind, endpoint: str) -> str:

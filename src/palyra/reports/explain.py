@@ -4,8 +4,9 @@ The records come from ``palyra.lifecycle``; reports stand beside it and read the
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
 
 from palyra.budgets.terms import Metric, amount_fields
 from palyra.core.instant import END_OF_TIME, isoformat
@@ -110,23 +111,32 @@ def _estimate(estimate: "EstimateRecord | None") -> dict[str, object] | None:
 
 
 def _evaluation(record: "EvaluationRecord") -> dict[str, object]:
-    metric = Metric(record.metric)
+    budget = record.budget
+    metric = Metric(budget.metric)
     document: dict[str, object] = {
-        "policy_id": record.policy_id,
-        "policy_version": record.policy_version,
-        "scope": record.scope,
-        "metric": record.metric,
-        "interval": record.interval,
-        "entity": record.entity,
-        "window_start": isoformat(record.window_start),
-        "window_end": window_end(record.window_end),
+        "policy_id": budget.policy_id,
+        "policy_version": budget.policy_version,
+        "scope": budget.scope,
+        "metric": budget.metric,
+        "interval": budget.interval,
+        "entity": budget.entity,
+        "window_start": isoformat(budget.window_start),
+        "window_end": window_end(budget.window_end),
         "status": record.status,
         "mode": record.mode,
         "would": record.would,
         "message": record.message,
     }
-    for name in ("consumed", "amount", "projected", "soft_limit", "hard_limit", "remaining"):
-        document |= amount_fields(metric, name, getattr(record, name))
+    amounts = {
+        "consumed": record.consumed,
+        "amount": record.amount,
+        "projected": record.projected,
+        "soft_limit": budget.soft_limit,
+        "hard_limit": budget.hard_limit,
+        "remaining": record.remaining,
+    }
+    for name, amount in amounts.items():
+        document |= amount_fields(metric, name, amount)
     return document
 
 
@@ -161,5 +171,5 @@ def _settlement(settlement: "Settlement") -> dict[str, object]:
         "client_gone": settlement.client_gone,
         "first_byte_ms": settlement.first_byte_ms,
         "total_ms": settlement.total_ms,
-        "lines": [asdict(line) for line in settlement.lines],
+        "lines": [asdict(line) for line in settlement.bill],
     }

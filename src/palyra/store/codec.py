@@ -10,7 +10,6 @@ import msgspec
 from palyra.budgets.policy import Policy, PolicyDefaults, parse_policy, policy_document
 from palyra.identity.keys import ApiKey
 from palyra.ledger.event import Reserved
-from palyra.lifecycle.decision import CallState, Decision, Settlement, StoredDecision
 
 
 def _plain(value: object) -> object:
@@ -21,32 +20,24 @@ def _plain(value: object) -> object:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
-_decision = msgspec.json.Decoder(Decision)
-_settlement = msgspec.json.Decoder(Settlement)
 _reserved = msgspec.json.Decoder(Reserved)
 _key = msgspec.json.Decoder(ApiKey)
 _policy = msgspec.json.Decoder(dict[str, Any])
 
 
-def encode(record: object) -> str:
-    """Any record of the store as JSON text."""
-    return _encoder.encode(record).decode()
+def encode(record: object) -> bytes:
+    """Any record of the store as JSON, on one line."""
+    return _encoder.encode(record)
 
 
-def stored_decision(body: str, state: str, settlement: str | None) -> StoredDecision:
-    """A row of ``decisions``."""
-    end = None if settlement is None else _settlement.decode(settlement)
-    return StoredDecision(_decision.decode(body), CallState(state), end)
-
-
-def reservation(text: str) -> Reserved:
-    """The reserve event kept with an unresolved call."""
+def read_reservation(text: bytes) -> Reserved:
+    """The reserve event kept with a call in doubt."""
     return _reserved.decode(text)
 
 
 def key_text(key: ApiKey) -> str:
     """An API key (its hash, never the key) as JSON."""
-    return encode(key)
+    return encode(key).decode()
 
 
 def key_from(text: str) -> ApiKey:
@@ -62,7 +53,7 @@ def policy_text(policy: Policy) -> str:
         "created_by": policy.created_by,
         "updated_by": policy.updated_by,
     }
-    return encode(stored)
+    return encode(stored).decode()
 
 
 def policy_from(text: str) -> Policy:

@@ -4,19 +4,22 @@
 is only the ``Journal`` behind it: a thread that commits to SQLite, or a list in memory.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from palyra.core.errors import LedgerUnavailable
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.core.limits import IDEMPOTENCY_TTL_S
-from palyra.ledger.account import AccountKey, Balance, Shortfall
+from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.book import Book
-from palyra.ledger.event import Expired, LedgerEvent, Released, Reserved, Settled, kind_of
+from palyra.ledger.event import Expired, LedgerEvent, Released, Reserved, Settled
 from palyra.lifecycle.decision import CallState, Decision, Settlement
 from palyra.lifecycle.ports import Done, IdempotencyClaim, IdempotencyEntry
-from palyra.store.write import ClaimChange, RollupDelta, Write, rollup_delta, rollup_key
+from palyra.store.codec import encode
+from palyra.store.page import Record
+from palyra.store.write import NOTHING, ClaimChange, Filed, RollupDelta, Write, rollup_delta, rollup_key
 
 _CLAIM_TTL_NS = int(IDEMPOTENCY_TTL_S * NANOSECONDS)
 RATIO_CALLS_MIN_BYTES = 2_000
@@ -45,6 +48,18 @@ class JournaledLedger:
         self._claim_of: dict[str, IdempotencyClaim] = {}
         self._metered: dict[tuple[str, str], tuple[int, int]] = {}
         self._in_doubt: dict[str, RollupDelta] = {}
+        self._open: dict[str, Filed] = {}
+        self._on_reserved = self._reserve_landed
+        self._on_closed = self._close_landed
+
+    @property
+    def open_calls(self) -> Collection[Filed]:
+        """Calls whose end is not stored yet: their decisions have no row in the database."""
+        return self._open.values()
+
+    def open_call(self, request_id: str) -> Filed | None:
+        """The same by request id."""
+        return self._open.get(request_id)
 
     @property
     def book(self) -> Book:
@@ -55,6 +70,11 @@ class JournaledLedger:
     def claims_kept(self) -> int:
         """How many Idempotency-Keys are in memory."""
         return len(self._claims)
+
+    @property
+    def accounts(self) -> Mapping[AccountKey, Account]:
+        """See ``Ledger.accounts``."""
+        return self._book.accounts
 
     def balance(self, key: AccountKey) -> Balance:
         """See ``Ledger.balance``."""
@@ -73,24 +93,19 @@ class JournaledLedger:
         shortfall = self._book.shortfall(event.holds)
         if shortfall is not None:
             return shortfall
+        call = self._open[event.id] = Filed(event.id, decision)
         write = Write(
             event.at,
-            essential=False,
-            journal=(kind_of(event), event.id, event),
+            False,
+            call=call,
+            state=CallState.PENDING,
             postings=self._book.apply(event),
-            opened=decision,
-            opened_state=CallState.PENDING,
-            reservation=event,
+            landed=self._on_reserved,
+            done=done,
         )
         if claim is not None:
             write.claim = self._open_claim(event, claim)
-
-        def finished(error: Exception | None) -> None:
-            if error is not None:
-                self._undo(event)
-            done(error)
-
-        write.done = finished
+        write_down(write, event, decision)
         self._journal.append(write)
         return None
 
@@ -102,13 +117,15 @@ class JournaledLedger:
             return
         if late:
             event, settlement = replace(event, late=True), replace(settlement, late=True)
-        delta = rollup_delta(decision, settlement).minus(self._in_doubt.pop(event.id, RollupDelta()))
+        delta = rollup_delta(decision, settlement)
+        if late:
+            delta = delta.minus(self._in_doubt.pop(event.id, NOTHING))
         self._meter(decision, delta)
         self._close(event, decision, settlement, delta, done)
 
     def release(self, event: Released, decision: Decision, settlement: Settlement, done: Done) -> None:
         """See ``Ledger.release``."""
-        self._close(event, decision, settlement, RollupDelta(), done)
+        self._close(event, decision, settlement, NOTHING, done)
 
     def expire(self, event: Expired, decision: Decision, settlement: Settlement, done: Done) -> None:
         """See ``Ledger.expire``."""
@@ -135,9 +152,11 @@ class JournaledLedger:
         claims: Iterable[ClaimChange],
         metered: Iterable[tuple[str, str, int, int]],
         in_doubt: Iterable[tuple[str, RollupDelta]],
+        pending: Iterable[Filed],
     ) -> None:
         """Put back what was read at start-up. Claims come in the order of their expiry."""
         self._in_doubt.update(in_doubt)
+        self._open.update((call.id, call) for call in pending)
         for row in claims:
             entry = IdempotencyEntry(
                 row.request_id, bytes.fromhex(row.fingerprint), bool(row.finished), Instant(row.expires_at)
@@ -154,18 +173,21 @@ class JournaledLedger:
         if isinstance(event, Released | Expired) and event.id not in self._book.pending:
             self._repeat(event, done)
             return
-        self._journal.append(
-            Write(
-                event.at,
-                essential=True,
-                journal=(kind_of(event), event.id, event),
-                postings=self._book.apply(event),
-                closed=(event.id, settlement),
-                rollup=(rollup_key(decision), delta) if any(delta) else None,
-                claim=self._close_claim(event),
-                done=done,
-            )
+        write = Write(
+            event.at,
+            True,
+            call=self._open.get(event.id) or Filed(event.id, decision),
+            state=settlement.state,
+            reservation=encode(self._book.pending[event.id]) if isinstance(event, Expired) else None,
+            postings=self._book.apply(event),
+            rollup=None if delta == NOTHING else (rollup_key(decision), delta),
+            landed=self._on_closed,
+            done=done,
         )
+        if self._claim_of:
+            write.claim = self._close_claim(event)
+        write_down(write, event, settlement)
+        self._journal.append(write)
 
     def _repeat(self, event: LedgerEvent, done: Done) -> None:
         """Changes nothing; ``done`` waits its turn, so that it is not told before the first outcome is."""
@@ -202,17 +224,28 @@ class JournaledLedger:
             del self._claims[claim.principal, claim.key]
             finished = None
         else:
-            self._claims[claim.principal, claim.key] = replace(entry, finished=True)
+            self._claims[claim.principal, claim.key] = IdempotencyEntry(
+                entry.request_id, entry.fingerprint, finished=True, expires_at=entry.expires_at
+            )
         return ClaimChange(
             claim.principal, claim.key, claim.fingerprint.hex(), event.id, finished, entry.expires_at
         )
 
-    def _undo(self, event: Reserved) -> None:
+    def _reserve_landed(self, write: Write, error: Exception | None) -> None:
         """A reservation that never reached the disk never was: the journal has neither it nor its undoing."""
-        self._book.apply(Released(event.id, event.at, "not written"))
-        claim = self._claim_of.pop(event.id, None)
+        if error is None or write.call is None:
+            return
+        request_id = write.call.id
+        del self._open[request_id]
+        self._book.apply(Released(request_id, Instant(write.at), "not written"))
+        claim = self._claim_of.pop(request_id, None)
         if claim is not None:
             self._claims.pop((claim.principal, claim.key), None)
+
+    def _close_landed(self, write: Write, error: Exception | None) -> None:
+        """From now on the database explains the call."""
+        if error is None and write.call is not None:
+            self._open.pop(write.call.id, None)
 
     def _meter(self, decision: Decision, delta: RollupDelta) -> None:
         if delta.metered_bytes > 0:
@@ -221,14 +254,27 @@ class JournaledLedger:
             self._metered[cell] = (metered_bytes + delta.metered_bytes, tokens + delta.metered_input_tokens)
 
 
+def write_down(write: Write, record: Record | None, document: Decision | Settlement | None) -> None:
+    """Encode what the write will store. What has no JSON form is told of like any write that fails."""
+    try:
+        if record is not None:
+            write.line = encode(record)
+        if document is not None:
+            write.document = encode(document)
+    except Exception as error:  # noqa: BLE001 (what encoders raise depends on what they are given)
+        write.flaw = error
+
+
 def resolve(writes: Sequence[Write], error: Exception | None) -> None:
     """Tell every write of a batch how it went. Raises, at the end, what its callbacks raised."""
     failures: list[Exception] = []
     for write in writes:
-        if write.done is not None:
-            try:
+        try:
+            if write.landed is not None:
+                write.landed(write, error)
+            if write.done is not None:
                 write.done(error)
-            except Exception as failure:  # noqa: BLE001 (one that fails must not leave the others waiting)
-                failures.append(failure)
+        except Exception as failure:  # noqa: BLE001 (one that fails must not leave the others waiting)
+            failures.append(failure)
     if failures:
         raise ExceptionGroup("callbacks of the ledger failed", failures)

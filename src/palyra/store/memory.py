@@ -11,11 +11,17 @@ from palyra.core.errors import LedgerUnavailable
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.ledger.book import Book
-from palyra.lifecycle.decision import Decision, StoredDecision
+from palyra.lifecycle.decision import (
+    CallState,
+    Decision,
+    StoredDecision,
+    read_decision,
+    read_settlement,
+)
 from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter, UsageTotals
 from palyra.store.ledger import JournaledLedger, resolve
 from palyra.store.reads import GROUPS
-from palyra.store.records import JournaledRecords
+from palyra.store.records import JournaledRecords, matches, newest
 from palyra.store.write import RollupDelta, RollupKey, Write
 
 
@@ -34,6 +40,8 @@ class MemoryJournal:
     def append(self, write: Write) -> None:
         """Keep one write, or fail it."""
         failure = None if write.essential else self.failure
+        if write.flaw is not None:
+            failure = LedgerUnavailable(f"this cannot be stored: {write.flaw}")
         if failure is None:
             self.writes.append(write)
         self._loop.call_soon(resolve, [write], failure)
@@ -69,13 +77,16 @@ class MemoryRecords(JournaledRecords):
 
     async def decision(self, request_id: str) -> StoredDecision | None:
         """See ``Records.decision``."""
-        return self._stored().get(request_id)
+        stored = self._stored().get(request_id)
+        call = self._ledger.open_call(request_id)
+        if stored is None and call is not None:
+            return StoredDecision(call.decision, CallState.PENDING, None)
+        return stored
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
         """See ``Records.decisions``."""
-        found = [each for each in self._stored().values() if matches(each, wanted)]
-        found.sort(key=lambda each: each.decision.request_id, reverse=True)
-        return found[: wanted.limit]
+        stored = [each for each in self._stored().values() if matches(each, wanted)]
+        return newest(wanted, self._pending(wanted), stored)
 
     async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         """See ``Records.usage``."""
@@ -131,33 +142,19 @@ class MemoryRecords(JournaledRecords):
 
     def _stored(self) -> dict[str, StoredDecision]:
         found: dict[str, StoredDecision] = {}
+        decisions: dict[str, Decision] = {}
         for write in self._kept.writes:
-            if write.opened is not None and write.opened_state is not None:
-                found[write.opened.request_id] = StoredDecision(write.opened, write.opened_state, None)
-            if write.closed is not None:
-                request_id, end = write.closed
-                found[request_id] = StoredDecision(found[request_id].decision, end.state, end)
+            call, state = write.call, write.state
+            if call is None or state is None:
+                continue
+            if state in (CallState.PENDING, CallState.DENIED):
+                decisions[call.id] = read_decision(write.document)
+            if state is CallState.DENIED:
+                found[call.id] = StoredDecision(decisions[call.id], state, None)
+            elif state is not CallState.PENDING:
+                end = read_settlement(write.document)
+                found[call.id] = StoredDecision(decisions[call.id], state, end)
         return found
 
     def _rollups(self) -> list[tuple[RollupKey, RollupDelta]]:
         return [write.rollup for write in self._kept.writes if write.rollup is not None]
-
-
-def matches(stored: StoredDecision, wanted: DecisionFilter) -> bool:
-    """Whether a decision is among those that were asked for."""
-    decision: Decision = stored.decision
-    labels = decision.labels
-    pairs: tuple[tuple[object, object], ...] = (
-        (wanted.principal, labels.principal),
-        (wanted.agent, labels.agent),
-        (wanted.session, labels.session),
-        (wanted.model, decision.model),
-        (wanted.outcome, decision.outcome),
-        (wanted.state, stored.state),
-    )
-    return (
-        all(want is None or want == have for want, have in pairs)
-        and (wanted.since is None or decision.at >= wanted.since)
-        and (wanted.until is None or decision.at < wanted.until)
-        and (wanted.before is None or decision.request_id < wanted.before)
-    )

@@ -1,26 +1,27 @@
 """Questions people ask, as SQLAlchemy Core selects. Never consulted for admission."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, Row, and_, func, select
 
 from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey, Balance
-from palyra.lifecycle.decision import StoredDecision
+from palyra.lifecycle.decision import CallState, StoredDecision, read_decision, read_settlement
 from palyra.lifecycle.ports import AccountStatus, DecisionFilter, UsageTotals
-from palyra.store import codec
-from palyra.store.schema import accounts, decisions, rollups
+from palyra.store.page import line_of, unpack
+from palyra.store.schema import accounts, decisions, documents, rollups
 
 GROUPS = ("hour", "principal", "agent", "model", "provider")
 ACCOUNTS_SHOWN_MAX = 1_000
+PAGES_AT_ONCE = 500
 _FIGURES = tuple(each.name for each in fields(UsageTotals) if each.name != "group")
 
 
 def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[StoredDecision]:
-    """Decisions that match, newest first (request ids sort by time)."""
-    query = _decisions().order_by(decisions.c.request_id.desc()).limit(wanted.limit)
+    """Decisions with a row that match, newest first (request ids sort by time)."""
+    query = select(decisions).order_by(decisions.c.request_id.desc()).limit(wanted.limit)
     for column in ("principal", "agent", "session", "model", "outcome", "state"):
         value = getattr(wanted, column)
         if value is not None:
@@ -31,8 +32,9 @@ def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[S
         query = query.where(decisions.c.at < wanted.until)
     if wanted.before is not None:
         query = query.where(decisions.c.request_id < wanted.before)
-    rows = connection.execute(query)
-    return [codec.stored_decision(row.body, row.state, row.settlement) for row in rows]
+    rows = connection.execute(query).all()
+    pages = _pages(connection, {row.page for row in rows} | {row.end_page for row in rows} - {None})
+    return [_stored(row, pages) for row in rows]
 
 
 def usage(
@@ -76,5 +78,16 @@ def list_accounts(connection: Connection, policy_id: str) -> Sequence[AccountSta
     ]
 
 
-def _decisions() -> Select[Any, Any, Any]:
-    return select(decisions.c.body, decisions.c.state, decisions.c.settlement)
+def _pages(connection: Connection, wanted: Collection[int]) -> dict[int, list[bytes]]:
+    """The documents of these pages."""
+    found: dict[int, list[bytes]] = {}
+    numbers = sorted(wanted)
+    for first in range(0, len(numbers), PAGES_AT_ONCE):
+        query = select(documents).where(documents.c.page.in_(numbers[first : first + PAGES_AT_ONCE]))
+        found.update((row.page, unpack(row.body)) for row in connection.execute(query))
+    return found
+
+
+def _stored(row: Row[Any], pages: Mapping[int, Sequence[bytes]]) -> StoredDecision:
+    end = None if row.end_page is None else read_settlement(line_of(pages, row.end_page, row.end_place))
+    return StoredDecision(read_decision(line_of(pages, row.page, row.place)), CallState(row.state), end)

@@ -1,16 +1,19 @@
 """Records over a journal: denials, policies and keys go through the same writer as the money."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
-from palyra.lifecycle.decision import CallState, Decision
-from palyra.lifecycle.ports import AuditEntry, IdempotencyEntry
+from palyra.lifecycle.decision import CallState, Decision, StoredDecision
+from palyra.lifecycle.ports import AuditEntry, DecisionFilter, IdempotencyEntry
 from palyra.store import codec
-from palyra.store.ledger import Journal, JournaledLedger
-from palyra.store.write import RollupDelta, Statement, Write, rollup_key
+from palyra.store.ledger import Journal, JournaledLedger, write_down
+from palyra.store.page import Audited
+from palyra.store.write import Filed, RollupDelta, Statement, Write, rollup_key
+
+_ONE_DENIED = RollupDelta(denied=1)
 
 
 class JournaledRecords:
@@ -23,15 +26,15 @@ class JournaledRecords:
 
     def record_denial(self, decision: Decision) -> None:
         """See ``Records.record_denial``."""
-        self._journal.append(
-            Write(
-                decision.at,
-                essential=False,
-                opened=decision,
-                opened_state=CallState.DENIED,
-                rollup=(rollup_key(decision), RollupDelta(denied=1)),
-            )
+        write = Write(
+            decision.at,
+            False,
+            call=Filed(decision.request_id, decision),
+            state=CallState.DENIED,
+            rollup=(rollup_key(decision), _ONE_DENIED),
         )
+        write_down(write, None, decision)
+        self._journal.append(write)
 
     def idempotency(self, principal: str, key: str) -> IdempotencyEntry | None:
         """See ``Records.idempotency``."""
@@ -65,7 +68,43 @@ class JournaledRecords:
             else:
                 durable.set_exception(error)
 
-        write = Write(self._now(), essential=False, statement=statement, done=done)
-        write.journal = (audit.kind, audit.ref, audit)
+        now = self._now()
+        write = Write(now, False, statement=statement, done=done)
+        write_down(write, Audited(audit.kind, audit.ref, now, audit.actor, audit.before, audit.after), None)
         self._journal.append(write)
         await durable
+
+    def _pending(self, wanted: DecisionFilter) -> list[StoredDecision]:
+        """The calls that are asked for and have no row yet. To be read before the rows are."""
+        if wanted.state not in (None, CallState.PENDING):
+            return []
+        pending = (StoredDecision(call.decision, CallState.PENDING, None) for call in self._ledger.open_calls)
+        return [each for each in pending if matches(each, wanted)]
+
+
+def newest(
+    wanted: DecisionFilter, pending: Sequence[StoredDecision], stored: Sequence[StoredDecision]
+) -> list[StoredDecision]:
+    """One list of both, the newest first. A call that ended in between is there once, with its end."""
+    found = {each.decision.request_id: each for each in (*pending, *stored)}
+    return [found[request_id] for request_id in sorted(found, reverse=True)[: wanted.limit]]
+
+
+def matches(stored: StoredDecision, wanted: DecisionFilter) -> bool:
+    """Whether a decision is among those that were asked for."""
+    decision: Decision = stored.decision
+    labels = decision.labels
+    pairs: tuple[tuple[object, object], ...] = (
+        (wanted.principal, labels.principal),
+        (wanted.agent, labels.agent),
+        (wanted.session, labels.session),
+        (wanted.model, decision.model),
+        (wanted.outcome, decision.outcome),
+        (wanted.state, stored.state),
+    )
+    return (
+        all(want is None or want == have for want, have in pairs)
+        and (wanted.since is None or decision.at >= wanted.since)
+        and (wanted.until is None or decision.at < wanted.until)
+        and (wanted.before is None or decision.request_id < wanted.before)
+    )

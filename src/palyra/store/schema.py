@@ -1,10 +1,10 @@
 """Tables of the store, as SQLAlchemy Core metadata; Alembic revisions in ``migrations`` create them.
 
 Amounts are 64-bit integers in the unit of their metric (nano-USD for money); instants are nanoseconds
-since the epoch, UTC. Bodies are JSON text.
+since the epoch, UTC. Bodies are JSON text, or pages of it (``page.py``).
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -12,11 +12,19 @@ journal = Table(
     "journal",
     metadata,
     Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("records", Integer, nullable=False),
     Column("at", BigInteger, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("ref", Text, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("chain", Text, nullable=False),
+    Column("open_from", BigInteger, nullable=False),
+    Column("documents", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("page", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
 )
 
 accounts = Table(
@@ -45,10 +53,12 @@ decisions = Table(
     Column("agent", Text),
     Column("session", Text),
     Column("model", Text, nullable=False),
-    Column("body", Text, nullable=False),
-    Column("reservation", Text),
-    Column("settlement", Text),
-    Index("decisions_unresolved", "state", sqlite_where=Column("state").in_(["pending", "in_doubt"])),
+    Column("page", BigInteger, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("end_page", BigInteger),
+    Column("end_place", Integer),
+    Column("reservation", LargeBinary),
+    Index("decisions_in_doubt", "page", sqlite_where=Column("reservation").is_not(None)),
     Index("decisions_by_principal", "principal", "request_id"),
     sqlite_with_rowid=False,
 )

@@ -1,57 +1,88 @@
 """Every SQL statement of the SQLite adapter, static and named. Parameters are bound, never pasted."""
 
-from typing import Final
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, Final, Protocol
 
 from palyra.store.write import ClaimChange
 
 HAS_REVISION: Final = "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"
 REVISION: Final = "SELECT version_num FROM alembic_version"
 
-JOURNAL_HEAD: Final = "SELECT seq, chain FROM journal ORDER BY seq DESC LIMIT 1"
-LAST_INSTANT: Final = "SELECT max(at) FROM (SELECT at FROM journal ORDER BY seq DESC LIMIT 1000)"
-JOURNAL_COUNT: Final = "SELECT coalesce(max(seq), 0) FROM journal"
-JOURNAL_RECORDS: Final = (
-    "SELECT seq, at, kind, ref, body, chain FROM journal WHERE seq > ? ORDER BY seq LIMIT ?"
-)
-
-INSERT_JOURNAL: Final = """
-INSERT INTO journal (seq, at, kind, ref, body, chain)
-SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 FROM json_each(?)
+INSERT_PAGE: Final = """
+INSERT INTO journal (seq, records, at, open_from, documents, body, chain) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
+PAGES: Final = """
+SELECT seq, records, at, open_from, documents, body, chain FROM journal WHERE seq >= ? ORDER BY seq
+"""
+LAST_PAGE: Final = """
+SELECT seq, records, at, open_from, documents, body, chain FROM journal ORDER BY seq DESC LIMIT 1
+"""
+LAST_INSTANT: Final = "SELECT max(at) FROM (SELECT at FROM journal ORDER BY seq DESC LIMIT 1000)"
 
-UPSERT_ACCOUNTS: Final = """
+INSERT_DOCUMENTS: Final = "INSERT INTO documents (page, body) VALUES (?, ?)"
+LAST_DOCUMENTS: Final = "SELECT coalesce(max(page), 0) FROM documents"
+DOCUMENTS: Final = "SELECT body FROM documents WHERE page = ?"
+
+ROWS_AT_ONCE: Final = (64, 16, 4, 1)
+"""How many rows one statement stores: one call of SQLite per row would give the interpreter up each time."""
+
+Many = Mapping[int, str]
+"""The same statement for each number of rows in ROWS_AT_ONCE."""
+
+
+def _many(insert: str, columns: int, otherwise: str) -> Many:
+    row = ", ".join(["?"] * columns).join("()")
+    return {
+        count: " ".join((insert, "VALUES", ", ".join([row] * count), otherwise)) for count in ROWS_AT_ONCE
+    }
+
+
+_INSERT_ACCOUNTS: Final = """
 INSERT INTO accounts
   (policy_id, metric, entity, window_start, window_end, posted, held, shadow_posted, shadow_held)
-SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8
-FROM json_each(?) WHERE true
+"""
+SET_ACCOUNTS: Final = _many(
+    _INSERT_ACCOUNTS,
+    9,
+    """
+ON CONFLICT DO UPDATE SET posted = excluded.posted, held = excluded.held,
+  shadow_posted = excluded.shadow_posted, shadow_held = excluded.shadow_held
+""",
+)
+ADD_TO_ACCOUNTS: Final = _many(
+    _INSERT_ACCOUNTS,
+    9,
+    """
 ON CONFLICT DO UPDATE SET
   posted = posted + excluded.posted, held = held + excluded.held,
   shadow_posted = shadow_posted + excluded.shadow_posted, shadow_held = shadow_held + excluded.shadow_held
-"""
+""",
+)
 
-INSERT_DECISIONS: Final = """
+# A conflict is the late end of a call in doubt: its decision stays where it is.
+SAVE_CALLS: Final = _many(
+    """
 INSERT INTO decisions
-  (request_id, at, state, outcome, principal, agent, session, model, body, reservation)
-SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7,
-  value->>8, value->>9
-FROM json_each(?)
-"""
+  (request_id, at, state, outcome, principal, agent, session, model, page, place, end_page, end_place,
+   reservation)
+""",
+    13,
+    """
+ON CONFLICT DO UPDATE SET state = excluded.state, end_page = excluded.end_page,
+  end_place = excluded.end_place, reservation = excluded.reservation
+""",
+)
 
-CLOSE_DECISIONS: Final = """
-UPDATE decisions SET state = closed.state, settlement = closed.settlement,
-  reservation = CASE closed.state WHEN 'in_doubt' THEN reservation ELSE NULL END
-FROM (SELECT value->>0 AS request_id, value->>1 AS state, value->>2 AS settlement FROM json_each(?)) AS closed
-WHERE decisions.request_id = closed.request_id
-"""
-
-UPSERT_ROLLUPS: Final = """
+UPSERT_ROLLUPS: Final = _many(
+    """
 INSERT INTO rollups
   (hour, principal, agent, model, provider, requests, denied, estimated, unpriced, input_tokens,
    output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, metered_bytes,
    metered_input_tokens)
-SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8,
-  value->>9, value->>10, value->>11, value->>12, value->>13, value->>14, value->>15, value->>16
-FROM json_each(?) WHERE true
+""",
+    17,
+    """
 ON CONFLICT DO UPDATE SET
   requests = requests + excluded.requests, denied = denied + excluded.denied,
   estimated = estimated + excluded.estimated, unpriced = unpriced + excluded.unpriced,
@@ -62,7 +93,8 @@ ON CONFLICT DO UPDATE SET
   reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
   cost = cost + excluded.cost, metered_bytes = metered_bytes + excluded.metered_bytes,
   metered_input_tokens = metered_input_tokens + excluded.metered_input_tokens
-"""
+""",
+)
 
 SAVE_CLAIM: Final = """
 INSERT INTO idempotency (principal, key, fingerprint, request_id, finished, expires_at)
@@ -84,7 +116,10 @@ ACCOUNTS: Final = """
 SELECT policy_id, metric, entity, window_start, window_end, posted, held, shadow_posted, shadow_held
 FROM accounts
 """
-DECISION: Final = "SELECT body, state, settlement FROM decisions WHERE request_id = ?"
+LIVE_ACCOUNTS: Final = """
+SELECT policy_id, metric, entity, window_start, window_end, posted, held, shadow_posted, shadow_held
+FROM accounts WHERE window_end > ? OR held <> 0
+"""
 POLICIES: Final = """
 SELECT body FROM policies
 JOIN (SELECT id, max(version) AS version FROM policies GROUP BY id) USING (id, version)
@@ -93,18 +128,16 @@ WHERE deleted = 0 ORDER BY id
 POLICY_VERSION: Final = "SELECT coalesce(max(version), 0) FROM policies WHERE id = ?"
 KEYS: Final = "SELECT body FROM keys ORDER BY id"
 
-LIVE_ACCOUNTS: Final = """
-SELECT policy_id, metric, entity, window_start, window_end, posted, held, shadow_posted, shadow_held
-FROM accounts WHERE window_end > ? OR held <> 0
+DECISION: Final = """
+SELECT state, place, d.body, end_place, e.body FROM decisions
+JOIN documents AS d ON d.page = decisions.page
+LEFT JOIN documents AS e ON e.page = end_page
+WHERE request_id = ?
 """
-UNRESOLVED: Final = """
-SELECT state, reservation FROM decisions
-WHERE state IN ('pending', 'in_doubt') AND reservation IS NOT NULL
-"""
-# The first condition is the one of the partial index, word for word: without it SQLite reads every call.
+# The condition is the one of the partial index, word for word: without it SQLite reads every call.
 IN_DOUBT: Final = """
-SELECT body, state, settlement FROM decisions
-WHERE state IN ('pending', 'in_doubt') AND state = 'in_doubt' AND reservation IS NOT NULL
+SELECT request_id, page, place, end_page, end_place, reservation FROM decisions
+WHERE reservation IS NOT NULL ORDER BY page
 """
 CLAIMS: Final = """
 SELECT principal, key, fingerprint, request_id, finished, expires_at FROM idempotency ORDER BY expires_at
@@ -113,6 +146,24 @@ METERED: Final = """
 SELECT provider, model, sum(metered_bytes), sum(metered_input_tokens) FROM rollups
 WHERE metered_bytes > 0 GROUP BY provider, model
 """
+
+
+class Execute(Protocol):
+    """Runs one statement."""
+
+    def __call__(self, sql: str, parameters: Any, /) -> object:
+        """As ``sqlite3.Connection.execute``."""
+        ...
+
+
+def store(execute: Execute, statements: Many, rows: list[tuple[object, ...]]) -> None:
+    """Run a statement for all of these rows, in their order."""
+    done, left = 0, len(rows)
+    for count in ROWS_AT_ONCE:
+        while left >= count:
+            execute(statements[count], list(chain.from_iterable(rows[done : done + count])))
+            done += count
+            left -= count
 
 
 def claim(change: ClaimChange) -> tuple[str, tuple[str | int, ...]]:

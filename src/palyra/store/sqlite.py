@@ -6,35 +6,32 @@ schema up to date, restores the balances and checks them against the journal (D3
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
-from palyra.core.invariant import invariant
 from palyra.identity.keys import ApiKey
-from palyra.ledger.account import AccountKey, Balance
-from palyra.ledger.book import Book
-from palyra.ledger.event import LedgerEvent, decode_event, is_ledger_kind
-from palyra.lifecycle.decision import StoredDecision
+from palyra.lifecycle.decision import CallState, StoredDecision, read_decision, read_settlement
 from palyra.lifecycle.ports import AccountStatus, DecisionFilter, UsageTotals
 from palyra.store import codec, sql
-from palyra.store.ledger import JournaledLedger, resolve
+from palyra.store.commit import Committer
+from palyra.store.ledger import JournaledLedger
 from palyra.store.lock import OwnerLock
 from palyra.store.migrate import migrate
-from palyra.store.reader import Reader, connect_read_only
-from palyra.store.records import JournaledRecords
-from palyra.store.write import ClaimChange, RollupDelta, Write, rollup_delta
-from palyra.store.writer import Writer, link
+from palyra.store.page import unpack
+from palyra.store.reader import Reader
+from palyra.store.records import JournaledRecords, newest
+from palyra.store.restore import restore, verify
+from palyra.store.write import ClaimChange
+from palyra.store.writer import Writer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-REPLAY_AT_START_MAX = 50_000
-"""Journals up to this length are replayed in full at start-up; longer ones by ``verify``."""
-_PAGE = 5_000
+__all__ = ["SqliteRecords", "SqliteStore", "verify"]
 
 
 class SqliteStore:
@@ -49,18 +46,18 @@ class SqliteStore:
             connection = _open_writer(path)
             undo.callback(connection.close)
             self.last_instant = Instant(connection.execute(sql.LAST_INSTANT).fetchone()[0] or 0)
-            book = _restore_book(connection, max(now(), self.last_instant))
-            self._writer = Writer(connection, self._hand_over)
-            self.ledger = JournaledLedger(self._writer, book)
+            found = restore(connection, max(now(), self.last_instant))
+            self._writer = Writer(Committer(connection, found.pending), found.book, loop)
+            self.ledger = JournaledLedger(self._writer, found.book)
             with suppress(sqlite3.OperationalError):  # tidying up may wait for a disk with room
                 connection.execute(sql.DROP_OLD_CLAIMS, (now(),))
             self.ledger.restore(
                 (ClaimChange(*row) for row in connection.execute(sql.CLAIMS)),
                 connection.execute(sql.METERED),
-                _in_doubt(connection),
+                found.in_doubt,
+                found.pending,
             )
             undo.pop_all()
-        self._loop = loop
         self._reader = Reader(path, loop)
         self.records = SqliteRecords(self._writer, self.ledger, now, self._reader)
         self._writer.start()
@@ -76,10 +73,6 @@ class SqliteStore:
         self._reader.close()
         self._lock.release()
 
-    def _hand_over(self, writes: Sequence[Write], error: Exception | None) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(resolve, writes, error)
-
 
 class SqliteRecords(JournaledRecords):
     """The Records port on SQLite; reads run on reader threads."""
@@ -92,8 +85,11 @@ class SqliteRecords(JournaledRecords):
 
     async def decision(self, request_id: str) -> StoredDecision | None:
         """See ``Records.decision``."""
+        call = self._ledger.open_call(request_id)
+        if call is not None:
+            return StoredDecision(call.decision, CallState.PENDING, None)
         rows = await self._reader.rows(sql.DECISION, request_id)
-        return codec.stored_decision(*rows[0]) if rows else None
+        return _stored(*rows[0]) if rows else None
 
     # SQLAlchemy loads with the first question of people, on a reader's thread: calls and start-up need none.
 
@@ -105,7 +101,8 @@ class SqliteRecords(JournaledRecords):
 
             return reads.list_decisions(connection, wanted)
 
-        return await self._reader.ask(question)
+        pending = self._pending(wanted)
+        return newest(wanted, pending, await self._reader.ask(question))
 
     async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         """See ``Records.usage``."""
@@ -141,40 +138,6 @@ class SqliteRecords(JournaledRecords):
         return [codec.key_from(text) for (text,) in await self._reader.rows(sql.KEYS)]
 
 
-class Audit(NamedTuple):
-    """What ``verify`` went through; ``head`` is the chain's last hash, an anchor to keep elsewhere."""
-
-    records: int
-    accounts: int
-    head: str
-
-
-def verify(path: Path, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Audit:
-    """Check chain and balances of a database that no process is writing.
-
-    Raises InvariantViolation naming G3 (the chain is broken at a record) or D3 (replay gives other balances).
-    """
-    connection = connect_read_only(path)
-    try:
-        (total,) = connection.execute(sql.JOURNAL_COUNT).fetchone()
-        book = Book()
-        count, head = 0, ""
-        for seq, at, kind, ref, body, chain in _journal(connection):
-            count += 1
-            invariant(seq == count, "G3", f"journal record {count} is missing")
-            expected = link(head, seq, at, kind, ref, body)
-            invariant(chain == expected, "G3", f"journal record {seq} was changed")
-            head = chain
-            if is_ledger_kind(kind):
-                book.apply(decode_event(kind, body))
-            if count % _PAGE == 0:
-                progress(count, total)
-        _check_balances(book, connection)
-        return Audit(count, len(book.accounts), head)
-    finally:
-        connection.close()
-
-
 def _open_writer(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     for statement in (
@@ -189,65 +152,10 @@ def _open_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _restore_book(connection: sqlite3.Connection, now: Instant) -> Book:
-    """Live accounts and unresolved reservations as stored, checked against a journal that is short."""
-    (records,) = connection.execute(sql.JOURNAL_COUNT).fetchone()
-    if records <= REPLAY_AT_START_MAX:
-        replayed = Book()
-        for ledger_event in _ledger_events(connection):
-            replayed.apply(ledger_event)
-        _check_balances(replayed, connection)
-    book = Book()
-    for *key, window_end, posted, held, shadow_posted, shadow_held in connection.execute(
-        sql.LIVE_ACCOUNTS, (now,)
-    ):
-        book.restore(AccountKey(*key), window_end, Balance(posted, held, shadow_posted, shadow_held))
-    held_by: dict[AccountKey, int] = {}
-    for state, text in connection.execute(sql.UNRESOLVED):
-        reserved = codec.reservation(text)
-        if state == "in_doubt":
-            book.in_doubt[reserved.id] = reserved
-            continue
-        book.pending[reserved.id] = reserved
-        for hold in reserved.holds:
-            held_by[hold.account] = held_by.get(hold.account, 0) + hold.amount
-    for key, account in book.accounts.items():
-        invariant(
-            account.held == held_by.get(key, 0), "D3", f"account {key} holds what no reservation explains"
-        )
-    return book
-
-
-def _in_doubt(connection: sqlite3.Connection) -> Iterator[tuple[str, RollupDelta]]:
-    """What each call in doubt counts for in the rollups: a late settlement takes it back (L7)."""
-    for row in connection.execute(sql.IN_DOUBT):
-        stored = codec.stored_decision(*row)
-        if stored.settlement is not None:
-            yield stored.decision.request_id, rollup_delta(stored.decision, stored.settlement)
-
-
-def _check_balances(book: Book, connection: sqlite3.Connection) -> None:
-    stored = {AccountKey(*row[:4]): Balance(*row[5:]) for row in connection.execute(sql.ACCOUNTS)}
-    replayed = {key: account.balance() for key, account in book.accounts.items()}
-    for key in stored.keys() | replayed.keys():
-        invariant(
-            stored.get(key) == replayed.get(key),
-            "D3",
-            f"account {key} stands at {stored.get(key)}, the journal says {replayed.get(key)}",
-        )
-
-
-def _ledger_events(connection: sqlite3.Connection) -> Iterator[LedgerEvent]:
-    for _seq, _at, kind, _ref, body, _chain in _journal(connection):
-        if is_ledger_kind(kind):
-            yield decode_event(kind, body)
-
-
-def _journal(connection: sqlite3.Connection) -> Iterator[tuple[int, int, str, str, str, str]]:
-    after = 0
-    while True:
-        page = connection.execute(sql.JOURNAL_RECORDS, (after, _PAGE)).fetchall()
-        yield from page
-        if len(page) < _PAGE:
-            return
-        after = page[-1][0]
+def _stored(
+    state: str, place: int, page: bytes, end_place: int | None, end_page: bytes | None
+) -> StoredDecision:
+    end = None
+    if end_page is not None and end_place is not None:
+        end = read_settlement(unpack(end_page)[end_place])
+    return StoredDecision(read_decision(unpack(page)[place]), CallState(state), end)

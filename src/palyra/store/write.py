@@ -2,10 +2,15 @@
 
 Essential writes (settle, release, expire) are truth about money already spent: they are retried until
 they are durable. Reservations are not: they fail at once and their hold is undone.
+
+What is stored is encoded on the loop thread, so that the writing thread needs the interpreter for little.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from operator import add, sub
 from typing import NamedTuple
+
+import msgspec
 
 from palyra.ledger.account import Posting
 from palyra.lifecycle.decision import CallState, Decision, Settlement
@@ -42,11 +47,14 @@ class RollupDelta(NamedTuple):
 
     def plus(self, other: "RollupDelta") -> "RollupDelta":
         """Sum, figure by figure."""
-        return RollupDelta(*(a + b for a, b in zip(self, other, strict=True)))
+        return RollupDelta(*map(add, self, other))
 
     def minus(self, other: "RollupDelta") -> "RollupDelta":
         """Difference, figure by figure."""
-        return RollupDelta(*(a - b for a, b in zip(self, other, strict=True)))
+        return RollupDelta(*map(sub, self, other))
+
+
+NOTHING = RollupDelta()
 
 
 class ClaimChange(NamedTuple):
@@ -67,47 +75,70 @@ class Statement(NamedTuple):
     parameters: tuple[str | int | None, ...]
 
 
-@dataclass(slots=True)
-class Write:
-    """Everything that becomes durable together. ``journal`` is (kind, ref, body object)."""
+class Filed(msgspec.Struct, gc=False):
+    """A call, and where it is stored. The writing thread fills the places in as it commits.
+
+    Its decision is line ``place`` of row ``page`` of the documents. ``seq`` is the journal page with its
+    reservation, 0 unless that is pending.
+    """
+
+    id: str
+    decision: Decision
+    page: int = 0
+    place: int = 0
+    seq: int = 0
+
+
+class Write(msgspec.Struct):
+    """Everything that becomes durable together.
+
+    ``line`` goes to the journal. ``document`` is what this change says of ``call``: its decision where
+    ``state`` is pending or denied, its settlement otherwise. ``reservation`` is kept with a call in doubt.
+    ``flaw`` is why a change cannot be stored at all. ``landed``, then ``done``, are told how it went.
+    """
 
     at: int
     essential: bool
-    journal: tuple[str, str, object] | None = None
-    postings: list[Posting] = field(default_factory=list[Posting])
-    opened: Decision | None = None
-    opened_state: CallState | None = None
-    reservation: object | None = None
-    closed: tuple[str, Settlement] | None = None
+    line: bytes | None = None
+    call: Filed | None = None
+    state: CallState | None = None
+    document: bytes = b""
+    reservation: bytes | None = None
+    postings: Sequence[Posting] = ()
     rollup: tuple[RollupKey, RollupDelta] | None = None
     claim: ClaimChange | None = None
     statement: Statement | None = None
+    flaw: Exception | None = None
+    landed: "Callable[[Write, Exception | None], None] | None" = None
     done: Done | None = None
 
 
 def rollup_key(decision: Decision) -> RollupKey:
     """The cell a call belongs to: the hour it was reserved in, so that reports match windows (P2)."""
-    labels = decision.labels
-    hour = decision.at - decision.at % HOUR_NS
-    return RollupKey(hour, labels.principal, labels.agent or "", decision.model, decision.provider)
+    labels, at = decision.labels, decision.at
+    return RollupKey(
+        at - at % HOUR_NS, labels.principal, labels.agent or "", decision.model, decision.provider
+    )
 
 
 def rollup_delta(decision: Decision, settlement: Settlement) -> RollupDelta:
     """What a finished call adds; a released one used nothing and adds nothing."""
     usage = settlement.usage
     if settlement.state is CallState.RELEASED or usage is None:
-        return RollupDelta()
-    metered = settlement.source == "provider" and decision.estimate is not None
+        return NOTHING
+    cost, provided = settlement.cost, settlement.source == "provider"
+    metered = provided and decision.estimate is not None
     return RollupDelta(
-        requests=1,
-        estimated=0 if settlement.source == "provider" else 1,
-        unpriced=1 if settlement.cost is None else 0,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        cost=settlement.cost or 0,
-        metered_bytes=decision.estimate.input_bytes if metered and decision.estimate else 0,
-        metered_input_tokens=usage.input_tokens if metered else 0,
+        1,
+        0,
+        0 if provided else 1,
+        1 if cost is None else 0,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cache_read_tokens,
+        usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
+        usage.reasoning_tokens,
+        cost or 0,
+        decision.estimate.input_bytes if metered and decision.estimate else 0,
+        usage.input_tokens if metered else 0,
     )

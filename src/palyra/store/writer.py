@@ -1,7 +1,9 @@
 """The one thread that writes: it commits whatever has queued up as one transaction (group commit).
 
-Rows go to SQLite as one JSON array per table, so that a commit takes a handful of calls without the
-interpreter lock, however many calls it serves.
+The loop gathers, and hands a batch over when a turn brought no more writes, or when GATHER_S are over. One
+batch is under way at a time, and is told of before the next one is cut: so the balances that the book then
+has are those that the batch leaves, and are stored as they are. Where that may not be so (writes kept from
+a failed commit, a write tried by itself, the end) entry lines are summed instead.
 
 | what fails                  | reservations and other writes | essential writes                       |
 |-----------------------------|-------------------------------|----------------------------------------|
@@ -11,44 +13,51 @@ interpreter lock, however many calls it serves.
 | one write cannot be stored  | only that one fails           | poisoned: its truth cannot be recorded |
 """
 
-import hashlib
+import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
+from time import perf_counter, sleep
 
 from palyra.core.errors import LedgerUnavailable
 from palyra.core.limits import JOURNAL_QUEUE_MAX, SETTLE_WAIT_S
-from palyra.ledger.account import AccountKey
-from palyra.store import sql
-from palyra.store.codec import encode
-from palyra.store.write import RollupDelta, RollupKey, Write
+from palyra.ledger.book import Book
+from palyra.store.commit import Committer, Row
+from palyra.store.ledger import resolve
+from palyra.store.write import Write
 
-BATCH_MAX = 2_048
+BATCH_MAX = 512
+GATHER_S = 0.0005
+"""How long a write may wait for others to join its commit while the loop is busy."""
 RETRY_S = 0.1
 CLOSE_ATTEMPTS = int(SETTLE_WAIT_S / RETRY_S)
 """How often a closing writer tries again to write what it kept, before it leaves that to the next start."""
 FATAL_CODES = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
-Resolved = Callable[[Sequence[Write], Exception | None], None]
-"""Called on the writer thread with the writes of one commit; hands them over to the loop thread."""
+Outcome = tuple[Sequence[Write], Exception | None]
+Batch = tuple[list[Write], list[Row] | None]
+"""Writes, and a row for each account they change: its balance after them."""
 
 
 class Writer:
-    """Owns the only read-write connection and the chain of the journal."""
+    """Takes writes on the loop thread, commits them on its own, and tells of them on the loop thread."""
 
-    def __init__(self, connection: sqlite3.Connection, resolved: Resolved) -> None:
-        self._connection = connection
-        self._resolved = resolved
-        self._queue: SimpleQueue[Write | None] = SimpleQueue()
+    def __init__(self, committer: Committer, book: Book, loop: asyncio.AbstractEventLoop) -> None:
+        self._committer = committer
+        self._book = book
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._queue: list[Write] = []
+        self._under_way = False
+        """A batch is being gathered or written, and was not told of yet."""
+        self._bell: SimpleQueue[Batch] = SimpleQueue()
+        self._outcomes: list[Outcome] = []
         self._retained: list[Write] = []
-        self._closing = threading.Event()
-        self._ended = threading.Event()
+        self._closing = False
         self._writable = True
         self._poisoned: Exception | None = None
-        head = connection.execute(sql.JOURNAL_HEAD).fetchone()
-        self._seq: int = head[0] if head else 0
-        self._chain: str = head[1] if head else ""
         self._thread = threading.Thread(target=self._run, name="palyra-writer", daemon=True)
 
     def start(self) -> None:
@@ -57,9 +66,9 @@ class Writer:
 
     def accepts(self) -> bool:
         """Whether a new reservation would be written now."""
-        if self._poisoned is not None or self._closing.is_set():
+        if self._closing or self._poisoned is not None:
             return False
-        return self._writable and self._queue.qsize() < JOURNAL_QUEUE_MAX
+        return self._writable and len(self._queue) < JOURNAL_QUEUE_MAX
 
     @property
     def poisoned(self) -> bool:
@@ -68,68 +77,106 @@ class Writer:
 
     def append(self, write: Write) -> None:
         """Queue one write. After ``close``, or where a new reservation would be refused, others fail (V2)."""
-        if not write.essential and not self.accepts():
-            self._resolved([write], LedgerUnavailable("the ledger takes no writes right now; retry shortly"))
+        if self._closing or not (write.essential or self.accepts()):
+            error = LedgerUnavailable("the ledger takes no writes right now; retry shortly")
+            self._loop.call_soon(resolve, [write], error)
             return
-        self._queue.put(write)
-        if self._ended.is_set():
-            self._turn_away([])
+        self._queue.append(write)
+        if not self._under_way:
+            self._begin()
 
     def close(self) -> None:
         """Write what is queued, then stop and close the connection.
 
         What cannot be written within CLOSE_ATTEMPTS fails; the next start finds those calls pending.
         """
-        self._closing.set()
-        self._queue.put(None)
+        with self._lock:
+            self._closing = True
+            last, self._queue = self._queue, []
+        self._bell.put((last, None))
         if self._thread.is_alive():
             self._thread.join()
-        self._connection.close()
+        self._committer.close()
+
+    def _begin(self) -> None:
+        self._under_way = True
+        self._loop.call_soon(self._gather, len(self._queue), perf_counter() + GATHER_S)
+
+    def _gather(self, seen: int, until: float) -> None:
+        """Hand a batch over, unless this turn of the loop brought more writes and the next one may, too."""
+        count = len(self._queue)
+        if seen < count < BATCH_MAX and perf_counter() < until:
+            self._loop.call_soon(self._gather, count, until)
+            return
+        with self._lock:
+            if self._closing:
+                return
+            batch, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
+        self._bell.put((batch, None if self._queue else self._balances(batch)))
+
+    def _balances(self, batch: Sequence[Write]) -> list[Row] | None:
+        """A row for each account of the batch, as the book has it now; None if it has forgotten one."""
+        accounts = self._book.accounts
+        rows: list[Row] = []
+        for key in {posting[0] for write in batch for posting in write.postings}:
+            account = accounts.get(key)
+            if account is None:
+                return None
+            rows.append((*key, account.window_end, *account.balance()))
+        return rows
+
+    def _told(self, outcomes: Sequence[Outcome], *, is_over: bool) -> None:
+        """On the loop thread: this is what became of some writes. ``is_over``: of the batch under way."""
+        try:
+            for writes, error in outcomes:
+                resolve(writes, error)
+        finally:
+            if is_over:
+                self._under_way = False
+                if self._queue:
+                    self._begin()
+
+    def _resolved(self, writes: Sequence[Write], error: Exception | None) -> None:
+        if writes:
+            self._outcomes.append((writes, error))
+
+    def _tell(self, *, is_over: bool) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(partial(self._told, outcomes, is_over=is_over))
 
     def _run(self) -> None:
-        attempts_left = CLOSE_ATTEMPTS
-        while attempts_left:
-            batch, last = self._next_batch()
-            if batch:
-                self._commit_or_fail(batch)
-            if last:
-                attempts_left = attempts_left - 1 if self._retained else 0
-        self._ended.set()
-        self._turn_away(self._retained)
-
-    def _turn_away(self, kept: list[Write]) -> None:
-        """Fail what was kept and what came too late."""
-        left = list(kept)
-        while not self._queue.empty():
+        while True:
             try:
-                late = self._queue.get_nowait()
-            except Empty:  # the other thread took it
+                batch, balances = self._bell.get(timeout=RETRY_S if self._retained else None)
+                is_over = True
+            except Empty:
+                batch, balances, is_over = [], None, False
+            closing = self._closing
+            self._write(batch, balances)
+            self._tell(is_over=is_over)
+            if closing and self._bell.empty():
                 break
-            if late is not None:
-                left.append(late)
-        if left:
-            self._resolved(left, LedgerUnavailable("the ledger is closed"))
+        for _ in range(CLOSE_ATTEMPTS):
+            if self._retained:
+                sleep(RETRY_S)
+                self._write([], None)
+        self._resolved(self._retained, LedgerUnavailable("the ledger is closed"))
+        self._tell(is_over=False)
 
-    def _next_batch(self) -> tuple[list[Write], bool]:
-        """Essential writes kept from a failed commit come first; then everything queued, up to a bound."""
-        batch, self._retained = self._retained, []
-        last = self._closing.is_set()
-        try:
-            first = self._queue.get(timeout=RETRY_S) if batch or last else self._queue.get()
-            while first is not None:
-                batch.append(first)
-                if len(batch) >= BATCH_MAX:
-                    return batch, False
-                first = self._queue.get_nowait()
-        except Empty:
-            return batch, last
-        return batch, True
+    def _write(self, batch: list[Write], balances: list[Row] | None) -> None:
+        """Commit a batch; what was kept from a failed commit comes before it."""
+        if self._retained:
+            batch, balances = [*self._retained, *batch], None
+            self._retained = []
+        if batch:
+            self._commit_or_fail(batch, balances)
 
-    def _commit_or_fail(self, batch: list[Write]) -> None:
+    def _commit_or_fail(self, batch: list[Write], balances: list[Row] | None) -> None:
         if self._poisoned is not None:
             self._resolved(batch, LedgerUnavailable(f"the disk of the ledger failed: {self._poisoned}"))
             return
-        error = self._try(batch)
+        error = self._try(batch, balances)
         if error is None:
             self._writable = True
             self._resolved(batch, None)
@@ -138,10 +185,10 @@ class Writer:
         else:
             self._one_by_one(batch)
 
-    def _try(self, batch: list[Write]) -> Exception | None:
+    def _try(self, batch: list[Write], balances: list[Row] | None) -> Exception | None:
         """Commit, or roll back and return why."""
         try:
-            self._commit(batch)
+            self._committer.commit(batch, balances)
         except Exception as error:  # noqa: BLE001 (a thread that dies would leave every call waiting)
             if not self._rolled_back() or _is_fatal(error):
                 self._poisoned = error
@@ -151,7 +198,7 @@ class Writer:
     def _one_by_one(self, batch: list[Write]) -> None:
         """Some write of the batch cannot be stored: the others must not suffer for it. Keeps their order."""
         for place, write in enumerate(batch):
-            error = self._try([write])
+            error = self._try([write], None)
             if error is None:
                 self._resolved([write], None)
             elif not _is_of_the_disk(error) and not write.essential:
@@ -173,56 +220,10 @@ class Writer:
 
     def _rolled_back(self) -> bool:
         try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._committer.roll_back()
         except sqlite3.Error:
             return False
         return True
-
-    def _commit(self, batch: list[Write]) -> None:
-        seq, chain, journal_rows = self._chain_rows(batch)
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        if journal_rows:
-            execute(sql.INSERT_JOURNAL, (encode(journal_rows),))
-        for statement, rows in (
-            (sql.UPSERT_ACCOUNTS, _account_rows(batch)),
-            (sql.INSERT_DECISIONS, _opened_rows(batch)),
-            (sql.CLOSE_DECISIONS, _closed_rows(batch)),
-            (sql.UPSERT_ROLLUPS, _rollup_rows(batch)),
-        ):
-            if rows:
-                execute(statement, (encode(rows),))
-        for write in batch:
-            if write.claim is not None:
-                execute(*sql.claim(write.claim))
-            if write.statement is not None:
-                execute(sql.NAMED[write.statement.name], write.statement.parameters)
-        execute("COMMIT")
-        self._seq, self._chain = seq, chain
-
-    def _chain_rows(self, batch: list[Write]) -> tuple[int, str, list[tuple[int, int, str, str, str, str]]]:
-        seq, chain = self._seq, self._chain
-        rows: list[tuple[int, int, str, str, str, str]] = []
-        for write in batch:
-            if write.journal is None:
-                continue
-            kind, ref, body = write.journal
-            seq += 1
-            text = encode(body)
-            chain = link(chain, seq, write.at, kind, ref, text)
-            rows.append((seq, write.at, kind, ref, text, chain))
-        return seq, chain, rows
-
-
-def link(previous: str, seq: int, at: int, kind: str, ref: str, body: str) -> str:
-    """The SHA-256 of a journal record and its predecessor's; parts are length-prefixed so none can shift."""
-    digest = hashlib.sha256(previous.encode())
-    for part in (str(seq), str(at), kind, ref, body):
-        raw = part.encode()
-        digest.update(b"%d:" % len(raw))
-        digest.update(raw)
-    return digest.hexdigest()
 
 
 def _is_of_the_disk(error: Exception) -> bool:
@@ -233,57 +234,3 @@ def _is_of_the_disk(error: Exception) -> bool:
 def _is_fatal(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF in FATAL_CODES
-
-
-def _account_rows(batch: list[Write]) -> list[tuple[object, ...]]:
-    """Entry lines summed per account: a hot account costs one row per commit."""
-    sums: dict[AccountKey, list[int]] = {}
-    for write in batch:
-        for posting in write.postings:
-            figures = sums.get(posting.account)
-            if figures is None:
-                sums[posting.account] = [posting.window_end, *posting[2:]]
-            else:
-                figures[1] += posting.posted
-                figures[2] += posting.held
-                figures[3] += posting.shadow_posted
-                figures[4] += posting.shadow_held
-    return [(*account, *figures) for account, figures in sums.items()]
-
-
-def _opened_rows(batch: list[Write]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = []
-    for write in batch:
-        decision = write.opened
-        if decision is not None:
-            labels = decision.labels
-            rows.append(
-                (
-                    decision.request_id,
-                    decision.at,
-                    write.opened_state,
-                    decision.outcome,
-                    labels.principal,
-                    labels.agent,
-                    labels.session,
-                    decision.model,
-                    encode(decision),
-                    None if write.reservation is None else encode(write.reservation),
-                )
-            )
-    return rows
-
-
-def _closed_rows(batch: list[Write]) -> list[tuple[str, str, str]]:
-    """The last settlement of a call wins; a call opened and closed in one batch is opened first."""
-    closed = {write.closed[0]: write.closed[1] for write in batch if write.closed is not None}
-    return [(request_id, end.state, encode(end)) for request_id, end in closed.items()]
-
-
-def _rollup_rows(batch: list[Write]) -> list[tuple[object, ...]]:
-    sums: dict[RollupKey, RollupDelta] = {}
-    for write in batch:
-        if write.rollup is not None:
-            key, delta = write.rollup
-            sums[key] = sums[key].plus(delta) if key in sums else delta
-    return [(*key, *delta) for key, delta in sums.items()]

@@ -1,14 +1,16 @@
 """One connection to a provider and the call on it: callbacks only, no task, one lazy timer."""
 
 import asyncio
+import math
 from typing import Protocol, cast
 
 from palyra.lifecycle.wire import FailureKind, UpstreamFailure, UpstreamSink
 from palyra.upstream.deadlines import Deadlines
 from palyra.upstream.response import ProtocolError, ResponseParser
 
-_JOIN_BYTES_MAX = 64 * 1024
-"""Up to this size one write of a joined copy is cheaper than two writes."""
+_JOIN_BYTES_MAX = 16 * 1024
+"""Up to this size one write of a joined copy is cheaper than two writes; it is also one TLS record."""
+_NEVER = math.inf
 
 
 class Call:
@@ -19,7 +21,6 @@ class Call:
         "body",
         "connection",
         "head",
-        "opening",
         "paused",
         "sent",
         "sink",
@@ -35,7 +36,6 @@ class Call:
         self.body = body
         self.started_at = started_at
         self.connection: Connection | None = None
-        self.opening: asyncio.Task[None] | None = None
         self.paused = False
         self.sent = False
 
@@ -86,8 +86,8 @@ class ConnectionOwner(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
-    """An open HTTP/1.1 connection, with at most one call on it."""
+class Connection(asyncio.BaseProtocol):
+    """An open HTTP/1.1 connection, with at most one call on it. Made as one of the two kinds below."""
 
     __slots__ = (
         "_body_seen",
@@ -96,9 +96,9 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_owner",
         "_parser",
+        "_soonest",
         "_timer",
         "_timer_at",
-        "_touched",
         "_transport",
         "call",
     )
@@ -106,13 +106,13 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: ConnectionOwner, deadlines: Deadlines, loop: asyncio.AbstractEventLoop) -> None:
         self._owner = owner
         self._deadlines = deadlines
+        self._soonest = min(deadlines.first_byte, deadlines.idle, deadlines.total)
         self._loop = loop
         self._parser = ResponseParser()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer_at = _NEVER
         self._last_at = 0.0
-        self._touched = False
         self._body_seen = False
         self.call: Call | None = None
 
@@ -122,8 +122,8 @@ class Connection(asyncio.Protocol):
         """Whether a request may be written."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def start(self, call: Call) -> None:
-        """Write the request of ``call``. Only for a usable connection without a call."""
+    def start(self, call: Call, now: float) -> None:
+        """Write the request of ``call``. Only for a usable connection without one; ``now`` is the loop's."""
         transport = self._transport
         if transport is None:
             call.fail(FailureKind.cut, "the connection closed as it opened")
@@ -132,22 +132,27 @@ class Connection(asyncio.Protocol):
         call.connection = self
         call.sent = True
         self._parser.reset()
-        self._touched = False
         self._body_seen = False
-        if len(call.body) <= _JOIN_BYTES_MAX:
-            transport.write(call.head + call.body)
+        self._last_at = now
+        body = call.body
+        if len(body) <= _JOIN_BYTES_MAX:
+            transport.write(call.head + body)
         else:
             transport.write(call.head)
-            transport.write(call.body)
-        self._last_at = self._loop.time()
+            transport.write(body)
         if call.paused:
             transport.pause_reading()
-        self._arm(self._due(call)[0])
+        # Whatever the stage, no deadline of the call is sooner. The timer is exact when it looks.
+        soonest = call.started_at + self._soonest
+        if soonest < self._timer_at:
+            self._arm(soonest)
 
-    def stay_idle(self) -> None:
+    def stay_idle(self, now: float) -> None:
         """Begin the wait for the next call; the connection closes when it takes too long."""
-        self._last_at = self._loop.time()
-        self._arm(self._last_at + self._deadlines.keep_alive)
+        self._last_at = now
+        due = now + self._deadlines.keep_alive
+        if due < self._timer_at:
+            self._arm(due)
 
     def drop(self) -> None:
         """Close at once."""
@@ -164,8 +169,6 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._last_at = self._loop.time()
             self._transport.resume_reading()
-            if self.call is not None:
-                self._arm(self._due(self.call)[0])
 
     def detach(self) -> None:
         """Forget the call and close."""
@@ -179,29 +182,31 @@ class Connection(asyncio.Protocol):
         # Not checked with isinstance: uvloop's transports are no subclass of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
-        """Parse and hand on to the sink."""
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Parse and hand on to the sink. Nothing keeps ``data`` itself."""
         call = self.call
         if call is None:
             self.drop()
             return
         parser = self._parser
-        self._touched = True
         error: ProtocolError | None = None
         head_seen = parser.status
         try:
             parser.feed(data)
         except ProtocolError as caught:
             error = caught
-        if parser.status:
-            self._deliver(call, parser, first=not head_seen)
-        if self.call is not call:
-            return
-        if parser.complete:
-            self._complete(call, reusable=error is None)
-        elif error is not None:
-            kind = FailureKind.too_large if error.too_large else FailureKind.protocol
-            self._fail(call, kind, f"not a valid HTTP response: {error.message}")
+        if not head_seen and parser.status and call.sink is not None:
+            call.sink.head(parser.status, parser.headers)
+        parts = parser.parts
+        if parts:
+            chunk = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            self._body_seen = True
+            self._last_at = self._loop.time()
+            if call.sink is not None:
+                call.sink.data(chunk)
+        if parser.complete or error is not None:
+            self._ended(call, error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Resolve the call: a cut, or the end of an unframed body."""
@@ -219,21 +224,15 @@ class Connection(asyncio.Protocol):
 
     # --- inside ---
 
-    def _deliver(self, call: Call, parser: ResponseParser, *, first: bool) -> None:
-        sink = call.sink
-        if first and sink is not None:
-            sink.head(parser.status, parser.headers)
-            sink = call.sink
-        parts = parser.parts
-        if parts:
-            chunk = parts[0] if len(parts) == 1 else b"".join(parts)
-            parts.clear()
-            self._last_at = self._loop.time()
-            if not self._body_seen:
-                self._body_seen = True
-                self._arm(self._due(call)[0])
-            if sink is not None:
-                sink.data(chunk)
+    def _ended(self, call: Call, error: ProtocolError | None) -> None:
+        if self.call is not call:
+            # The sink gave up, or its call was failed, meanwhile.
+            return
+        if self._parser.complete:
+            self._complete(call, reusable=error is None)
+        elif error is not None:
+            kind = FailureKind.too_large if error.too_large else FailureKind.protocol
+            self._fail(call, kind, f"not a valid HTTP response: {error.message}")
 
     def _resolve_lost(self, call: Call, exc: Exception | None) -> None:
         call.connection = None
@@ -244,7 +243,7 @@ class Connection(asyncio.Protocol):
         else:
             # Also on a reused connection that may merely have been stale: the provider may have read the
             # request and done the work, so a resend would need a reservation of its own (K1).
-            stage = "inside the answer" if self._touched else "before it answered"
+            stage = "inside the answer" if self._parser.touched else "before it answered"
             call.fail(FailureKind.cut, f"the provider closed the connection {stage}")
 
     def _complete(self, call: Call, *, reusable: bool) -> None:
@@ -291,16 +290,15 @@ class Connection(asyncio.Protocol):
         return total, FailureKind.total_timeout, f"no whole answer within {deadlines.total:g} s"
 
     def _arm(self, due: float) -> None:
-        """Make sure the timer fires by ``due``; a timer that fires too early only looks again."""
+        """Set the timer. It may be too early, never too late: then it only looks again."""
         if self._timer is not None:
-            if self._timer_at <= due:
-                return
             self._timer.cancel()
         self._timer_at = due
         self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
+        self._timer_at = _NEVER
         now = self._loop.time()
         call = self.call
         if call is None:
@@ -314,3 +312,34 @@ class Connection(asyncio.Protocol):
                 self._fail(call, kind, f"the provider sent {message}")
                 return
         self._arm(due)
+
+
+class PlainConnection(Connection, asyncio.Protocol):
+    """A connection without TLS."""
+
+    __slots__ = ()
+
+
+class TlsConnection(Connection, asyncio.BufferedProtocol):
+    """A connection with TLS, which is read into a buffer of the pool: else every read allocates 256 KiB."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(
+        self,
+        owner: ConnectionOwner,
+        deadlines: Deadlines,
+        loop: asyncio.AbstractEventLoop,
+        buffer: memoryview,
+    ) -> None:
+        super().__init__(owner, deadlines, loop)
+        self._buffer = buffer
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the buffer: the transport fills it and calls ``buffer_updated`` before any other reads."""
+        del sizehint
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(self._buffer[:nbytes])

@@ -4,12 +4,12 @@ Every token is at least one byte of text, so the bytes of the texts bound the to
 recognised counts with all its bytes: the bound may be too high, never below the tokens seen.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
-_WINDOW_BYTES = 16 * 1024
-"""Raw bytes kept before they are counted; most answers end within it, with usage, and are never parsed."""
+WINDOW_BYTES = 16 * 1024
+"""Raw bytes kept before they are counted; many answers end within it, with usage, and are never parsed."""
 _LINE_BYTES_MAX = 256 * 1024
 _ITEMS_MAX = 1_024
 _NO_CONTENT = (b":", b"event:", b"id:", b"retry:")
@@ -59,32 +59,54 @@ def text_bytes(value: object) -> int:
     return 0
 
 
-class StreamContent:
-    """Counts the content of a stream of events in passing.
+class ContentReader(Protocol):
+    """Knows what one wire format's events show."""
 
-    ``read`` takes one ``data`` payload, and counts what it does not know by its length.
+    @property
+    def divider(self) -> bytes:
+        """What stands between the payloads of two usual events: it begins with their blank line."""
+        ...
+
+    def shown(self, payload: bytes) -> Content:
+        """Say how much generated content one payload carries; its whole length if that is not known."""
+        ...
+
+    def shown_all(self, payloads: bytes) -> Content | None:
+        """The same for a JSON array of usual payloads at once. None if any is not usual."""
+        ...
+
+
+class StreamContent:
+    """Counts the content of a stream of events in passing, a window at a time.
+
+    Whoever has body bytes, cut anywhere, appends them to ``recent`` and calls ``fold`` at least every
+    WINDOW_BYTES.
     """
 
-    __slots__ = ("_items", "_mid_line", "_read", "_recent", "_recent_bytes", "_told_once")
+    __slots__ = (
+        "_after_cr",
+        "_events",
+        "_in_event",
+        "_items",
+        "_mid_line",
+        "_reader",
+        "_told_once",
+        "recent",
+    )
 
-    def __init__(self, read: Callable[[bytes], Content]) -> None:
-        self._read = read
-        self._recent: list[bytes] = []
-        self._recent_bytes = 0
+    def __init__(self, reader: ContentReader) -> None:
+        self._reader = reader
+        self.recent: list[bytes] = []
         self._items: dict[int, list[int]] = {}
         self._told_once = 0
+        self._events = 0
+        self._in_event = False
         self._mid_line = False
-
-    def add(self, chunk: bytes) -> None:
-        """Take body bytes, cut anywhere."""
-        self._recent.append(chunk)
-        self._recent_bytes += len(chunk)
-        if self._recent_bytes > _WINDOW_BYTES:
-            self._count_whole_lines()
+        self._after_cr = False
 
     def seen_bytes(self) -> int:
         """Bytes of content seen so far; never below the tokens seen."""
-        rest = self._count_whole_lines()
+        rest = self.fold()
         total = self._told_once + sum(map(max, self._items.values()))
         if not rest or self._mid_line:
             return total + len(rest)
@@ -92,30 +114,65 @@ class StreamContent:
         shown = self._shown(rest)
         return total + (shown if isinstance(shown, int) else sum(each.size for each in shown))
 
-    def _count_whole_lines(self) -> bytes:
+    def seen_events(self, *, finished: bool) -> int:
+        """Events seen so far: those whose blank line came, and all once the stream is ``finished``."""
+        rest = self.fold()
+        return self._events + (finished and (self._in_event or bool(rest)))
+
+    def fold(self) -> bytes:
         """Count every line that is over; return and keep the rest."""
-        data = b"".join(self._recent)
+        data = b"".join(self.recent)
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         rest = data[end:]
-        lines = data[:end].splitlines()
+        if end:
+            whole = data[:end] if rest else data
+            self._after_cr = not rest and whole.endswith(b"\r")
+            if not self._count_usual(whole):
+                self._count_lines(whole.splitlines())
+        if len(rest) > _LINE_BYTES_MAX:
+            self._told_once += len(rest)
+            self._mid_line = self._in_event = True
+            rest = b""
+        self.recent = [rest] if rest else []
+        return rest
+
+    def _count_usual(self, whole: bytes) -> bool:
+        """Count events that are all of the usual kind in one step; return whether they are."""
+        divider = self._reader.divider
+        if self._in_event or not whole.endswith(b"\n\n") or not whole.startswith(divider[2:]):
+            return False
+        payloads = whole[len(divider) - 2 : -2].split(divider)
+        try:
+            shown = self._reader.shown_all(b"[%b]" % b",".join(payloads))
+        except RecursionError:
+            return False
+        if shown is None:
+            return False
+        self._events += len(payloads)
+        self._add(shown)
+        return True
+
+    def _count_lines(self, lines: list[bytes]) -> None:
         if lines and self._mid_line:
             self._told_once += len(lines.pop(0))
             self._mid_line = False
         for line in lines:
-            shown = self._shown(line)
-            if isinstance(shown, int):
-                self._told_once += shown
-            else:
-                for each in shown:
-                    self._note(each)
-        if len(rest) > _LINE_BYTES_MAX:
-            self._told_once += len(rest)
-            self._mid_line = True
-            rest = b""
-        self._recent = [rest] if rest else []
-        # A line longer than the window must not be looked at again for every chunk of it.
-        self._recent_bytes = 0
-        return rest
+            if line:
+                self._in_event = True
+                self._add(self._shown(line))
+            elif self._in_event:
+                self._in_event = False
+                self._events += 1
+
+    def _add(self, shown: Content) -> None:
+        if isinstance(shown, int):
+            self._told_once += shown
+        else:
+            for each in shown:
+                self._note(each)
 
     def _shown(self, line: bytes) -> Content:
         if line.startswith(b"data:"):
@@ -123,7 +180,7 @@ class StreamContent:
             if payload.strip() in _NO_PAYLOAD:
                 return 0
             try:
-                return self._read(payload)
+                return self._reader.shown(payload)
             except RecursionError:
                 return len(payload)
         return 0 if line.startswith(_NO_CONTENT) else len(line)

@@ -1,6 +1,11 @@
-"""Reading what providers call usage: untrusted numbers and words. Unknown is not zero (L6)."""
+"""Reading what providers call usage: untrusted numbers and words. Unknown is not zero (L6).
+
+Two lanes lead to the same structs. Usage as providers document it is decoded into them at once; where that
+fails, ``count`` picks the believable figures out of whatever came. Nothing after knows which lane it was.
+"""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -8,6 +13,8 @@ from palyra.core import limits
 from palyra.lifecycle.wire import Reported
 from palyra.pricing.usage import Usage
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=limits.TOKENS_MAX)]
+"""What ``count`` believes, for a struct to decode."""
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a provider's bytes may raise."""
 
@@ -40,11 +47,7 @@ def label(value: object) -> str | None:
 
 
 def reported(
-    usage: Mapping[str, int], *, model: object, tier: object, input_known: bool, output_known: bool
-) -> Reported | None:
-    """Build a report, None if the counts contradict each other beyond what was mended before."""
-    try:
-        checked = Usage(**usage)
-    except ValueError:
-        return None
-    return Reported(checked, label(tier), label(model), input_known, output_known)
+    usage: Usage, *, model: object, tier: object, input_known: bool = True, output_known: bool = True
+) -> Reported:
+    """Build a report; ``model`` and ``tier`` are the provider's, whatever they are."""
+    return Reported(usage, label(tier), label(model), input_known, output_known)

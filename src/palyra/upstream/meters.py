@@ -6,7 +6,7 @@ from palyra.core import limits
 from palyra.lifecycle.wire import Endpoint, Reported, UsageMeter
 from palyra.pricing.usage import Usage
 from palyra.upstream import anthropic, openai
-from palyra.upstream.sse import SseMeter
+from palyra.upstream.sse import EventReader, SseMeter
 
 
 def make_meter(endpoint: Endpoint, stream: bool, hide_usage: bool) -> UsageMeter:
@@ -16,44 +16,33 @@ def make_meter(endpoint: Endpoint, stream: bool, hide_usage: bool) -> UsageMeter
     the usage chunk of a chat or text completion stream (no effect elsewhere).
     """
     if stream:
-        match endpoint:
-            case Endpoint.chat_completions | Endpoint.completions:
-                return SseMeter(openai.ChatStream(), hide=hide_usage)
-            case Endpoint.messages:
-                return SseMeter(anthropic.MessageStream(), hide=False)
-            case Endpoint.responses:
-                return SseMeter(openai.ResponseStream(), hide=False)
-            case Endpoint.embeddings | Endpoint.count_tokens:
-                pass
-    return BodyMeter(_body_reader(endpoint), _content_reader(endpoint))
-
-
-def _body_reader(endpoint: Endpoint) -> Callable[[bytes], Reported | None]:
-    match endpoint:
-        case Endpoint.messages:
-            return anthropic.read_body
-        case Endpoint.embeddings:
-            return openai.read_embeddings
-        case Endpoint.count_tokens:
-            return _read_nothing
-        case Endpoint.chat_completions | Endpoint.completions | Endpoint.responses:
-            return openai.read_body
-
-
-def _content_reader(endpoint: Endpoint) -> Callable[[bytes], int]:
-    match endpoint:
-        case Endpoint.messages:
-            return anthropic.shown_in_body
-        case Endpoint.chat_completions | Endpoint.completions | Endpoint.responses:
-            return openai.shown_in_body
-        case Endpoint.embeddings | Endpoint.count_tokens:
-            return len
+        reader = _STREAMS.get(endpoint)
+        if reader is not None:
+            return SseMeter(reader(), hide=hide_usage and reader is openai.ChatStream)
+    read, shown = _BODIES[endpoint]
+    return BodyMeter(read, shown)
 
 
 def _read_nothing(body: bytes) -> Reported:
     """Counting tokens is free: its usage is known, and nothing."""
     del body
     return Reported(Usage(input_tokens=0, output_tokens=0))
+
+
+_STREAMS: dict[Endpoint, Callable[[], EventReader]] = {
+    Endpoint.chat_completions: openai.ChatStream,
+    Endpoint.completions: openai.ChatStream,
+    Endpoint.messages: anthropic.MessageStream,
+    Endpoint.responses: openai.ResponseStream,
+}
+_BODIES: dict[Endpoint, tuple[Callable[[bytes], Reported | None], Callable[[bytes], int]]] = {
+    Endpoint.chat_completions: (openai.read_body, openai.shown_in_body),
+    Endpoint.completions: (openai.read_body, openai.shown_in_body),
+    Endpoint.responses: (openai.read_body, openai.shown_in_body),
+    Endpoint.messages: (anthropic.read_body, anthropic.shown_in_body),
+    Endpoint.embeddings: (openai.read_embeddings, len),
+    Endpoint.count_tokens: (_read_nothing, len),
+}
 
 
 class BodyMeter:

@@ -8,21 +8,66 @@ Where the figures of a provider contradict each other, the reading that bills mo
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
 from palyra.core import limits
 from palyra.lifecycle.wire import Reported
+from palyra.pricing.usage import Usage
 from palyra.upstream.content import Content, Shown, text_bytes
-from palyra.upstream.counts import NOT_JSON, count, group, reported
+from palyra.upstream.counts import NOT_JSON, Count, count, group, reported
 
 _SEARCH = b"web_search_call"
 
 _WITHOUT_CONTENT = (".added", ".done", ".in_progress", ".completed", ".searching")
 
 
+class _Details(msgspec.Struct, gc=False):
+    """Parts of the input, or of the output."""
+
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    audio_tokens: Count | None = None
+    image_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    """What of a usage object can be believed, by the names of all dialects."""
+
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    total_tokens: Count | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+    prompt_cache_hit_tokens: Count | None = None
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the lane for strange usage must decide: nothing is given, or details by both names are."""
+        return (
+            (self.prompt_tokens is None and self.input_tokens is None)
+            or (self.prompt_tokens_details is not None and self.input_tokens_details is not None)
+            or (self.completion_tokens_details is not None and self.output_tokens_details is not None)
+        )
+
+
+class _UsualChunk(msgspec.Struct):
+    """A chat chunk with usage."""
+
+    usage: _Usage
+    choices: msgspec.Raw = msgspec.Raw()
+    model: object = None
+    service_tier: object = None
+
+
 class _Chunk(msgspec.Struct):
-    """A chat chunk or a whole body; only what metering needs is decoded."""
+    """Any chat chunk; only what metering needs is decoded."""
 
     usage: object = None
     choices: msgspec.Raw = msgspec.Raw()
@@ -30,19 +75,19 @@ class _Chunk(msgspec.Struct):
     service_tier: object = None
 
 
-class _Delta(msgspec.Struct, forbid_unknown_fields=True):
+class _Delta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     content: str | None = None
     role: object = None
 
 
-class _Choice(msgspec.Struct, forbid_unknown_fields=True):
+class _Choice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     delta: _Delta
     index: object = None
     finish_reason: object = None
     logprobs: msgspec.Raw = msgspec.Raw()
 
 
-class _PlainChunk(msgspec.Struct):
+class _PlainChunk(msgspec.Struct, gc=False):
     """The usual chunk of a chat, where nothing but ``content`` was generated."""
 
     choices: list[_Choice]
@@ -57,11 +102,21 @@ class _AnyAnswer(msgspec.Struct):
     output: list[object] | None = None
 
 
+_NO_OUTPUT = msgspec.Raw()
+
+
 class _Response(msgspec.Struct):
     usage: object = None
     model: object = None
     service_tier: object = None
-    output: msgspec.Raw = msgspec.Raw()
+    output: msgspec.Raw = _NO_OUTPUT
+
+
+class _UsualResponse(msgspec.Struct):
+    usage: _Usage
+    model: object = None
+    service_tier: object = None
+    output: msgspec.Raw = _NO_OUTPUT
 
 
 class _Action(msgspec.Struct):
@@ -75,6 +130,19 @@ class _Item(msgspec.Struct):
 
 class _ResponseEvent(msgspec.Struct):
     response: _Response | None = None
+
+
+class _TextDelta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The usual event of a response."""
+
+    type: Literal["response.output_text.delta"]
+    delta: str
+    output_index: int = 0
+    content_index: object = None
+    item_id: object = None
+    sequence_number: object = None
+    logprobs: msgspec.Raw = msgspec.Raw()
+    obfuscation: object = None
 
 
 class _ShownResponse(msgspec.Struct):
@@ -96,7 +164,11 @@ class _ShownEvent(msgspec.Struct):
     response: _ShownResponse | None = None
 
 
+_usual_chunk = msgspec.json.Decoder(_UsualChunk)
+_usual_response = msgspec.json.Decoder(_UsualResponse)
 _plain_chunk = msgspec.json.Decoder(_PlainChunk)
+_plain_chunks = msgspec.json.Decoder(list[_PlainChunk])
+_text_deltas = msgspec.json.Decoder(list[_TextDelta])
 _any_chunk = msgspec.json.Decoder(_AnyChunk)
 _shown_event = msgspec.json.Decoder(_ShownEvent)
 
@@ -109,19 +181,44 @@ def read_usage(
     ``output_expected`` is False for embeddings, whose usage has no output; ``searches`` were run beside it.
     """
     fields = group(value)
-    given_input = count(fields, "prompt_tokens", "input_tokens")
-    given_output = count(fields, "completion_tokens", "output_tokens")
-    if given_input is None and given_output is None:
+    usage = _Usage(
+        prompt_tokens=count(fields, "prompt_tokens"),
+        completion_tokens=count(fields, "completion_tokens"),
+        total_tokens=count(fields, "total_tokens"),
+        prompt_tokens_details=_details(fields, "prompt_tokens_details", "input_tokens_details"),
+        completion_tokens_details=_details(fields, "completion_tokens_details", "output_tokens_details"),
+        input_tokens=count(fields, "input_tokens"),
+        output_tokens=count(fields, "output_tokens"),
+        prompt_cache_hit_tokens=count(fields, "prompt_cache_hit_tokens"),
+    )
+    return _report(usage, model, tier, output_expected=output_expected, searches=searches)
+
+
+def _details(fields: Mapping[str, object], *names: str) -> _Details:
+    given = next((fields[name] for name in names if fields.get(name)), None)
+    members = group(given)
+    return _Details(*(count(members, name) for name in _Details.__struct_fields__))
+
+
+def _report(
+    usage: _Usage, model: object, tier: object, *, output_expected: bool = True, searches: int = 0
+) -> Reported | None:
+    given_input = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
+    given_output = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
+    if given_output is None:
+        if given_input is None:
+            return None
+        if not output_expected:
+            given_output = 0
+    total, read, written, audio, image = _input(usage, given_input or 0)
+    output, reasoning, spoken = _output(usage, given_input, given_output)
+    try:
+        checked = Usage(total, output, read, written, 0, reasoning, audio, spoken, image, searches)
+    except ValueError:
+        # The counts contradict each other beyond what was mended.
         return None
-    if given_output is None and not output_expected:
-        given_output = 0
-    usage = {
-        **_input(fields, given_input or 0),
-        **_output(fields, given_input, given_output),
-        "web_searches": searches,
-    }
     return reported(
-        usage,
+        checked,
         model=model,
         tier=tier,
         input_known=given_input is not None,
@@ -129,39 +226,34 @@ def read_usage(
     )
 
 
-def _input(fields: Mapping[str, object], total: int) -> dict[str, int]:
-    details = group(fields.get("prompt_tokens_details") or fields.get("input_tokens_details"))
-    audio = count(details, "audio_tokens") or 0
-    image = count(details, "image_tokens") or 0
-    total = max(total, audio + image)
-    cached = count(details, "cached_tokens")
-    if cached is None:
-        cached = count(fields, "prompt_cache_hit_tokens") or 0
-    written = min(count(details, "cache_write_tokens") or 0, total)
-    return {
-        "input_tokens": total,
-        "cache_read_tokens": cached if cached + written <= total else 0,
-        "cache_write_5m_tokens": written,
-        "input_audio_tokens": audio,
-        "input_image_tokens": image,
-    }
+def _input(usage: _Usage, total: int) -> tuple[int, int, int, int, int]:
+    """Return all input, and of it: read from a cache, written to one, audio, image."""
+    details = usage.prompt_tokens_details or usage.input_tokens_details
+    cached = usage.prompt_cache_hit_tokens or 0
+    if details is None:
+        return total, cached if cached <= total else 0, 0, 0, 0
+    audio, image = details.audio_tokens or 0, details.image_tokens or 0
+    if audio + image > total:
+        total = audio + image
+    if details.cached_tokens is not None:
+        cached = details.cached_tokens
+    written = min(details.cache_write_tokens or 0, total)
+    return total, cached if cached + written <= total else 0, written, audio, image
 
 
-def _output(fields: Mapping[str, object], given_input: int | None, given: int | None) -> dict[str, int]:
-    details = group(fields.get("completion_tokens_details") or fields.get("output_tokens_details"))
-    reasoning = count(details, "reasoning_tokens") or 0
-    audio = count(details, "audio_tokens") or 0
+def _output(usage: _Usage, given_input: int | None, given: int | None) -> tuple[int, int, int]:
+    """Return all output, and of it: reasoning, audio."""
+    details = usage.completion_tokens_details or usage.output_tokens_details
+    reasoning = audio = 0
+    if details is not None:
+        reasoning, audio = details.reasoning_tokens or 0, details.audio_tokens or 0
     output = given or 0
-    both = count(fields, "total_tokens")
+    both = usage.total_tokens
     if both is not None and given_input is not None and both > given_input + output:
         output = both - given_input if given is not None else output
     if reasoning + audio > output:
         output = max(output + reasoning, reasoning + audio)
-    return {
-        "output_tokens": min(output, limits.TOKENS_MAX),
-        "reasoning_tokens": reasoning,
-        "output_audio_tokens": audio,
-    }
+    return min(output, limits.TOKENS_MAX), reasoning, audio
 
 
 def read_body(body: bytes) -> Reported | None:
@@ -175,6 +267,18 @@ def read_embeddings(body: bytes) -> Reported | None:
 
 
 def _read_body(body: bytes, *, output_expected: bool) -> Reported | None:
+    try:
+        usual = _usual_response.decode(body)
+        if not usual.usage.ambiguous:
+            return _report(
+                usual.usage,
+                usual.model,
+                usual.service_tier,
+                output_expected=output_expected,
+                searches=_searches(usual.output),
+            )
+    except NOT_JSON:
+        pass
     try:
         answer = msgspec.json.decode(body, type=_Response)
     except NOT_JSON:
@@ -197,6 +301,8 @@ def _searches(output: msgspec.Raw) -> int:
 
     Opening a page and looking through it are free; a search that does not say what it did is billed.
     """
+    if output is _NO_OUTPUT:
+        return 0
     raw = bytes(output)
     if _SEARCH not in raw:
         return 0
@@ -222,6 +328,7 @@ class ChatStream:
     """Reads chat and text completion chunks. The last usage wins, whatever its chunk's choices."""
 
     __slots__ = ("_reported",)
+    divider = b"\n\ndata: "
 
     def __init__(self) -> None:
         self._reported: Reported | None = None
@@ -229,13 +336,20 @@ class ChatStream:
     def read(self, payload: bytes) -> bool | None:
         """Read one chunk; True if it is the extra usage chunk, None if it is no chunk at all."""
         try:
+            usual = _usual_chunk.decode(payload)
+            if not usual.usage.ambiguous:
+                self._reported = _report(usual.usage, usual.model, usual.service_tier)
+                return _is_empty(usual.choices)
+        except NOT_JSON:
+            pass
+        try:
             chunk = msgspec.json.decode(payload, type=_Chunk)
         except NOT_JSON:
             return None
         if not chunk.usage:
             return False
         self._reported = read_usage(chunk.usage, model=chunk.model, tier=chunk.service_tier)
-        return bytes(chunk.choices).translate(None, b" \t\r\n") == b"[]"
+        return _is_empty(chunk.choices)
 
     def reported(self) -> Reported | None:
         """Return the usage seen so far."""
@@ -252,11 +366,21 @@ class ChatStream:
             size += max(1, text_bytes(choice.delta.content))
         return size
 
+    def shown_all(self, payloads: bytes) -> Content | None:
+        """Count the content of many chunks that only have ``content``."""
+        try:
+            chunks = _plain_chunks.decode(payloads)
+        except NOT_JSON:
+            return None
+        texts = [choice.delta.content or "" for chunk in chunks for choice in chunk.choices]
+        return text_bytes("".join(texts)) + texts.count("")
+
 
 class ResponseStream:
     """Reads Responses API events: ``response.completed``, ``.incomplete`` and ``.failed`` carry usage."""
 
     __slots__ = ("_reported",)
+    divider = b"\n\nevent: response.output_text.delta\ndata: "
 
     def __init__(self) -> None:
         self._reported: Reported | None = None
@@ -294,6 +418,18 @@ class ResponseStream:
         elif not any(sizes) and not event.type.endswith(_WITHOUT_CONTENT):
             return len(payload)
         return tuple(Shown(size, event.output_index, telling) for telling, size in enumerate(sizes))
+
+    def shown_all(self, payloads: bytes) -> Content | None:
+        """Count the content of many deltas of text."""
+        try:
+            events = _text_deltas.decode(payloads)
+        except NOT_JSON:
+            return None
+        return [Shown(max(1, text_bytes(event.delta)), event.output_index) for event in events]
+
+
+def _is_empty(choices: msgspec.Raw) -> bool:
+    return bytes(choices).translate(None, b" \t\r\n") == b"[]"
 
 
 def _shown_in_any_chunk(payload: bytes) -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from palyra.core import limits
 from palyra.lifecycle.wire import FailureKind, UpstreamSink
-from palyra.upstream.connection import Call, Connection
+from palyra.upstream.connection import Call, Connection, PlainConnection, TlsConnection
 from palyra.upstream.deadlines import Deadlines
 from palyra.upstream.guard import ProviderUrl
 
 _CLOSE_S = 5.0
+_TLS_READ_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Pool:
     """Sends calls to one provider. Lives on one event loop."""
 
     __slots__ = (
+        "_buffer",
         "_closed",
         "_connections",
         "_context",
@@ -53,6 +55,7 @@ class Pool:
         self._deadlines = deadlines
         self._size = size
         self._loop = loop
+        self._buffer = memoryview(bytearray(_TLS_READ_BYTES if context else 0))
         # A dict is an ordered set here: last in, first out keeps few connections warm.
         self._idle: dict[Connection, None] = {}
         self._connections: set[Connection] = set()
@@ -64,19 +67,19 @@ class Pool:
 
     def send(self, head: bytes, body: bytes, sink: UpstreamSink) -> Call:
         """Send a request whose head is complete. Failures come later through ``sink.failed``."""
-        call = Call(self, sink, head, body, self._loop.time())
+        now = self._loop.time()
+        call = Call(self, sink, head, body, now)
         while self._idle:
             connection, _ = self._idle.popitem()
             if connection.usable():
-                connection.start(call)
+                connection.start(call, now)
                 return call
         if self._closed:
             self._loop.call_soon(call.fail, FailureKind.refused, "the gateway is shutting down")
-        elif self._has_room():
-            self._open_for(call)
-        elif len(self._waiting) < self._size.waiting:
+        elif self._has_room() or len(self._waiting) - len(self._opening) < self._size.waiting:
             self._waiting.append(call)
             self._watch_waiting()
+            self._fill()
         else:
             message = f"more than {self._size.waiting} calls wait for a connection to the provider"
             self._loop.call_soon(call.fail, FailureKind.refused, message)
@@ -107,8 +110,9 @@ class Pool:
         if call.connection is not None:
             connection, call.connection = call.connection, None
             connection.detach()
-        elif call.opening is not None:
-            call.opening.cancel()
+        else:
+            # It stays in the queue until its turn: without its weight.
+            call.body = b""
 
     # --- for Connection ---
 
@@ -117,12 +121,13 @@ class Pool:
         if self._closed:
             connection.drop()
             return
+        now = self._loop.time()
         call = self._next_waiting()
         if call is not None:
-            connection.start(call)
+            connection.start(call, now)
         else:
             self._idle[connection] = None
-            connection.stay_idle()
+            connection.stay_idle(now)
 
     def lost(self, connection: Connection) -> None:
         """Forget the connection; its place goes to the next in the queue."""
@@ -145,11 +150,13 @@ class Pool:
         return None
 
     def _fill(self) -> None:
-        while not self._closed and self._has_room():
-            call = self._next_waiting()
-            if call is None:
-                return
-            self._open_for(call)
+        """Open a connection for each waiting call. Which of them gets it is decided when it is open."""
+        while self._waiting and self._waiting[0].sink is None:
+            self._waiting.popleft()
+        while not self._closed and self._has_room() and len(self._opening) < len(self._waiting):
+            task = self._loop.create_task(self._open())
+            self._opening.add(task)
+            task.add_done_callback(self._opened)
 
     def _watch_waiting(self) -> None:
         """One timer for the queue: it is in order of arrival, so its head is always the first to be late."""
@@ -159,17 +166,14 @@ class Pool:
 
     def _expire_waiting(self) -> None:
         self._waiting_timer = None
-        latest = self._loop.time() - self._deadlines.connect
-        while self._waiting and (self._waiting[0].started_at <= latest or self._waiting[0].sink is None):
-            call = self._waiting.popleft()
-            call.fail(FailureKind.connect_timeout, "all connections to the provider stayed busy")
+        self._fail_late()
         self._watch_waiting()
 
-    def _open_for(self, call: Call) -> None:
-        task = self._loop.create_task(self._open(call))
-        call.opening = task
-        self._opening.add(task)
-        task.add_done_callback(self._opened)
+    def _fail_late(self) -> None:
+        latest = self._loop.time() - self._deadlines.connect
+        message = f"no connection to {self._url.authority} was open and free in {self._deadlines.connect:g} s"
+        while self._waiting and (self._waiting[0].started_at <= latest or self._waiting[0].sink is None):
+            self._waiting.popleft().fail(FailureKind.connect_timeout, message)
 
     def _opened(self, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
@@ -177,28 +181,31 @@ class Pool:
             self._loop.call_exception_handler({"message": "opening a connection failed", "exception": error})
         self._fill()
 
-    async def _open(self, call: Call) -> None:
+    async def _open(self) -> None:
         try:
             connection = await self._connect()
-        except asyncio.CancelledError:
-            call.fail(FailureKind.refused, "the gateway is shutting down")
-            raise
-        except TimeoutError:
-            message = f"no connection to {self._url.authority} within {self._deadlines.connect:g} s"
-            call.fail(FailureKind.connect_timeout, message)
+        except TimeoutError as error:
+            if error.errno is None:
+                # Ours: the call that it was opened for is late by now, others may still get a connection.
+                self._fail_late()
+            else:
+                message = f"no connection to {self._url.authority}: {error.strerror}"
+                self._fail_next(FailureKind.connect_timeout, message)
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", None) or error.reason or "handshake failed"
-            call.fail(FailureKind.tls, f"TLS with {self._url.authority}: {reason}")
+            self._fail_next(FailureKind.tls, f"TLS with {self._url.authority}: {reason}")
         except (OSError, ValueError) as error:
             # ValueError: a host name that the resolver's encoding does not accept.
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            call.fail(FailureKind.refused, f"no connection to {self._url.authority}: {reason}")
+            self._fail_next(FailureKind.refused, f"no connection to {self._url.authority}: {reason}")
         else:
-            call.opening = None
-            if call.sink is None:
-                self.released(connection)
-            else:
-                connection.start(call)
+            self.released(connection)
+
+    def _fail_next(self, kind: FailureKind, message: str) -> None:
+        """One connection was opened for each waiting call, so each that fails takes one with it."""
+        call = self._next_waiting()
+        if call is not None:
+            call.fail(kind, message)
 
     async def _connect(self) -> Connection:
         hosts = self._url.connect_hosts
@@ -225,4 +232,6 @@ class Pool:
         return connection
 
     def _new_connection(self) -> Connection:
-        return Connection(self, self._deadlines, self._loop)
+        if self._context is None:
+            return PlainConnection(self, self._deadlines, self._loop)
+        return TlsConnection(self, self._deadlines, self._loop, self._buffer)

@@ -32,12 +32,15 @@ _NOT_FORWARDED = frozenset(
     }
 )
 _NOT_FORWARDED_PREFIXES = (b"proxy-", b"x-forwarded-", b"x-palyra-")
-_HEADER_LINES = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [^\r\n\0]*+\r\n)*+")
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
+_VALUE = re.compile(rb"[^\r\n\0]*+")
 _TARGET = re.compile(rb"/[\x21-\x7e]*+")
 _METHOD = re.compile(rb"[A-Z]{1,16}")
 _VERSION_SEGMENT = re.compile(r"v[0-9]+[a-z0-9]*")
 _CREDENTIAL = re.compile(r"[\x21-\x7e]+")
 _TEMPLATES_MAX = 64
+_LINES_MAX = 1_024
+_LINE_BYTES_MAX = 512
 
 
 class ProviderKind(StrEnum):
@@ -48,10 +51,32 @@ class ProviderKind(StrEnum):
     openai_compatible = "openai_compatible"
 
 
+class _Lines(dict[tuple[bytes, bytes], bytes]):
+    """Header lines by what a client sent: clients repeat themselves, so each is checked and written once."""
+
+    __slots__ = ()
+
+    def __missing__(self, header: tuple[bytes, bytes]) -> bytes:
+        """Return the line, empty if it is not to be forwarded. Raises ValueError for what could forge one."""
+        name, value = header
+        lowered = name.lower()
+        if lowered in _NOT_FORWARDED or lowered.startswith(_NOT_FORWARDED_PREFIXES):
+            # Not kept: it may be a credential.
+            return b""
+        if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
+            raise ValueError("a header to forward has a name or value that HTTP does not allow")
+        line = b"%b: %b\r\n" % (lowered, value)
+        if len(line) <= _LINE_BYTES_MAX:
+            if len(self) >= _LINES_MAX:
+                self.clear()
+            self[header] = line
+        return line
+
+
 class RequestHead:
     """Builds request heads for one provider."""
 
-    __slots__ = ("_anthropic", "_base", "_credential", "_templates", "_url")
+    __slots__ = ("_anthropic", "_base", "_credential", "_line", "_templates", "_url")
 
     def __init__(self, url: ProviderUrl, kind: ProviderKind, credential: Secret | None) -> None:
         """Raise ValueError, without its text, for a credential that cannot stand in a header."""
@@ -62,6 +87,7 @@ class RequestHead:
         self._credential = credential
         self._base = _base_path(url.base_path, kind)
         self._templates: dict[tuple[bytes, bytes], bytes] = {}
+        self._line = _Lines().__getitem__
 
     def build(
         self, method: bytes, path: bytes, headers: Iterable[tuple[bytes, bytes]], body_length: int
@@ -70,24 +96,12 @@ class RequestHead:
         template = self._templates.get((method, path))
         if template is None:
             template = self._template(method, path)
-        lines: list[bytes] = []
-        versioned = not self._anthropic
-        for name, value in headers:
-            lowered = name.lower()
-            if lowered in _NOT_FORWARDED or lowered.startswith(_NOT_FORWARDED_PREFIXES):
-                continue
-            if lowered == b"anthropic-version":
-                versioned = True
-            lines.append(b"%b: %b\r\n" % (lowered, value))
-        if not versioned:
-            lines.append(b"anthropic-version: %b\r\n" % ANTHROPIC_VERSION)
-        block = b"".join(lines)
-        # The count tells a forged line from one of ours: the pattern alone would accept it.
-        if _HEADER_LINES.fullmatch(block) is None or block.count(b"\n") != len(lines):
-            raise ValueError("a header to forward has a name or value that HTTP does not allow")
+        lines = b"".join(map(self._line, headers))
+        if self._anthropic and not _names_version(lines):
+            lines += b"anthropic-version: %b\r\n" % ANTHROPIC_VERSION
         if body_length or method not in (b"GET", b"DELETE"):
-            return b"%b%bcontent-length: %d\r\n\r\n" % (template, block, body_length)
-        return b"%b%b\r\n" % (template, block)
+            return b"%b%bcontent-length: %d\r\n\r\n" % (template, lines, body_length)
+        return b"%b%b\r\n" % (template, lines)
 
     def _template(self, method: bytes, path: bytes) -> bytes:
         if _METHOD.fullmatch(method) is None or _TARGET.fullmatch(path) is None:
@@ -112,6 +126,11 @@ class RequestHead:
             return b""
         clear = self._credential.reveal().encode("ascii")
         return b"x-api-key: %b\r\n" % clear if self._anthropic else b"authorization: Bearer %b\r\n" % clear
+
+
+def _names_version(lines: bytes) -> bool:
+    # No value holds a line break, so this finds names only.
+    return lines.startswith(b"anthropic-version:") or b"\nanthropic-version:" in lines
 
 
 def _base_path(path: str, kind: ProviderKind) -> bytes:

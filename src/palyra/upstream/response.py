@@ -17,6 +17,9 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
+_NOTED = _HOP_BY_HOP | {b"content-length"}
+"""Headers that mean something to us. All others only pass."""
+_PERSISTENCE = frozenset({b"keep-alive", b"close"})
 
 
 class ProtocolError(Exception):
@@ -37,43 +40,58 @@ class ResponseParser:
     """
 
     __slots__ = (
+        "_dropped",
         "_framed",
-        "_header_bytes",
+        "_head_bytes",
+        "_pairs",
         "_parser",
         "_quiet_bytes",
         "complete",
         "headers",
         "keep_alive",
+        "on_body",
         "parts",
         "status",
     )
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        # httptools calls this for every piece of a body: straight into the list, without Python between.
+        self.on_body = self.parts.append
         self.reset()
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def reset(self) -> None:
         """Get ready for the next response on the same connection."""
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
-        self.parts.clear()
         self.complete = False
         self.keep_alive = False
+        self.parts.clear()
+        self._pairs: list[tuple[bytes, bytes]] = []
+        self._dropped: list[tuple[bytes, bytes]] = []
         self._framed = False
-        self._header_bytes = 0
+        self._head_bytes = 0
         self._quiet_bytes = 0
 
     def close(self) -> None:
         """Break the reference cycle with the C parser."""
         self._parser = None
 
-    def feed(self, data: bytes) -> None:
+    @property
+    def touched(self) -> bool:
+        """Whether any byte came since the reset."""
+        return self._head_bytes != 0
+
+    def feed(self, data: bytes | memoryview) -> None:
         """Parse ``data``. Raises ProtocolError; what was parsed before it stays readable."""
-        if self._parser is None or self.complete:
+        parser = self._parser
+        if parser is None or self.complete:
             raise ProtocolError("bytes that belong to no response")
+        if not self.status:
+            self._head_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             raise ProtocolError("an upgrade nobody asked for") from None
         except httptools.HttpParserCallbackError as error:
@@ -82,7 +100,9 @@ class ResponseParser:
             raise
         except httptools.HttpParserError as error:
             raise ProtocolError(str(error)) from None
-        if not self.parts and not self.complete:
+        if self.parts:
+            self._quiet_bytes = 0
+        elif not self.complete:
             # Heads, chunk lines and trailers: whatever is no body may not go on for ever.
             self._quiet_bytes += len(data)
             if self._quiet_bytes > limits.UPSTREAM_HEADER_BYTES_MAX:
@@ -98,48 +118,60 @@ class ResponseParser:
             raise ProtocolError("bytes after the response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header; trailers only count against the limits."""
-        self._header_bytes += len(name) + len(value)
-        if (
-            self._header_bytes > limits.UPSTREAM_HEADER_BYTES_MAX
-            or len(self.headers) >= limits.HEADER_COUNT_MAX
-        ):
-            raise ProtocolError("response head is too large", too_large=True)
-        if not self.status:
-            self.headers.append((name.lower(), value))
+        """Collect a header; trailers, too, but nobody looks at them."""
+        name = name.lower()
+        if name not in _NOTED:
+            self._pairs.append((name, value))
+        elif name == b"content-length":
+            self._pairs.append((name, value))
+            self._framed = True
+        else:
+            self._dropped.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Freeze the head of a final response, forget that of an informational one."""
         parser = self._parser
         if parser is None:
             return
+        self._check_size()
         status = parser.get_status_code()
         if status < 200:
-            self.headers.clear()
+            self._pairs.clear()
+            self._dropped.clear()
+            self._framed = False
             return
         if status > 599:
             raise ProtocolError("a status that HTTP does not have")
         self.status = status
         self.keep_alive = parser.should_keep_alive()
+        self.headers, self._pairs = self._pairs, []
         self._quiet_bytes = 0
-        hop_by_hop = _HOP_BY_HOP
-        for name, value in self.headers:
-            if name == b"content-length":
-                self._framed = True
-            elif name == b"transfer-encoding":
-                if value.strip().lower() != b"chunked":
-                    raise ProtocolError("a transfer coding other than chunked")
-                self._framed = True
-            elif name == b"connection":
-                hop_by_hop = hop_by_hop | {part.strip() for part in value.lower().split(b",")}
-        self.headers = [pair for pair in self.headers if pair[0] not in hop_by_hop]
-
-    def on_body(self, body: bytes) -> None:
-        """Collect a piece of the body."""
-        self._quiet_bytes = 0
-        self.parts.append(body)
+        if self._dropped:
+            self._read_dropped()
 
     def on_message_complete(self) -> None:
         """Note the end of a final response."""
         if self.status:
             self.complete = True
+
+    def _check_size(self) -> None:
+        headers = len(self._pairs) + len(self._dropped)
+        size = self._head_bytes
+        if size > limits.UPSTREAM_HEADER_BYTES_MAX:
+            # Part of it may be body.
+            size = sum(len(name) + len(value) for name, value in (*self._pairs, *self._dropped))
+        if headers > limits.HEADER_COUNT_MAX or size > limits.UPSTREAM_HEADER_BYTES_MAX:
+            raise ProtocolError("response head is too large", too_large=True)
+
+    def _read_dropped(self) -> None:
+        """Obey the headers that end here."""
+        named: set[bytes] = set()
+        for name, value in self._dropped:
+            if name == b"transfer-encoding":
+                if value.strip().lower() != b"chunked":
+                    raise ProtocolError("a transfer coding other than chunked")
+                self._framed = True
+            elif name == b"connection":
+                named.update(part.strip() for part in value.lower().split(b","))
+        if not named <= _PERSISTENCE:
+            self.headers = [pair for pair in self.headers if pair[0] not in named]

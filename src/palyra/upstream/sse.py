@@ -5,14 +5,15 @@ from typing import Protocol
 
 from palyra.core import limits
 from palyra.lifecycle.wire import Reported
-from palyra.upstream.content import Content, StreamContent
+from palyra.upstream.content import WINDOW_BYTES, ContentReader, StreamContent
 
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _CHOICE = re.compile(rb'"choices"\s*:\s*\[\s*[^\s\]]')
 _NO_OBJECT = re.compile(rb"[\r\n]*data:[ \t]*[^ \t\r\n{]")
 _WHOLE = (b"\n\n", b"\r\n\r\n")
 _USAGE = b'"usage"'
-_NO_USAGE = b'"usage":null'
+_NULL = b":null"
+_NO_USAGE = _USAGE + _NULL
 _EDGE_BYTES = 2
 """How much of a line end, at most, can lie before a chunk that completes a blank line."""
 _HELD_BYTES_MAX = 16 * 1024
@@ -20,7 +21,7 @@ _HELD_BYTES_MAX = 16 * 1024
 _LF = 10
 
 
-class EventReader(Protocol):
+class EventReader(ContentReader, Protocol):
     """Reads the JSON payloads of one wire format's stream."""
 
     def read(self, payload: bytes) -> bool | None:
@@ -29,10 +30,6 @@ class EventReader(Protocol):
 
     def reported(self) -> Reported | None:
         """Return the usage read so far."""
-        ...
-
-    def shown(self, payload: bytes) -> Content:
-        """Say how much generated content one payload carries; its whole length if that is not known."""
         ...
 
 
@@ -45,13 +42,15 @@ class SseMeter:
 
     __slots__ = (
         "_after_cr",
+        "_between",
         "_content",
         "_edge",
-        "_events",
+        "_finished",
         "_hidden_last",
         "_hide",
         "_reader",
         "_released",
+        "_room",
         "_skipping",
         "_tail",
         "_tail_bytes",
@@ -60,8 +59,10 @@ class SseMeter:
     def __init__(self, reader: EventReader, *, hide: bool) -> None:
         self._reader = reader
         self._hide = hide
-        self._content = StreamContent(reader.shown)
-        self._events = 0
+        self._content = StreamContent(reader)
+        self._room = WINDOW_BYTES
+        self._between = True
+        self._finished = False
         self._tail: list[bytes] = []
         self._tail_bytes = 0
         self._edge = b""
@@ -72,21 +73,25 @@ class SseMeter:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take body bytes; return what goes to the client now."""
-        self._content.add(chunk)
-        if not self._tail_bytes and not self._after_cr and chunk.endswith(_WHOLE):
-            # Whole events only, the normal case: nothing to parse unless one has usage that is not null.
-            mentions = chunk.count(_USAGE)
-            if not mentions or mentions == chunk.count(_NO_USAGE):
-                self._events += chunk.count(b"\n\n") or chunk.count(b"\r\n\r\n")
-                return chunk
+        content = self._content
+        content.recent.append(chunk)
+        self._room -= len(chunk)
+        if self._room < 0:
+            content.fold()
+            # What fold left is not counted: else it would look at a very long line for every chunk of it.
+            self._room = WINDOW_BYTES
+        # Whole events only, the normal case: nothing to read unless one has usage that is not null.
+        if self._between and chunk.endswith(_WHOLE) and not _mentions_usage(chunk):
+            return chunk
         passed = self._split(chunk)
+        self._between = not self._tail_bytes and not self._after_cr
         return passed if self._hide else chunk
 
     def finish(self) -> bytes:
         """End the stream: an event without its blank line is read too."""
+        self._finished = True
         held = b""
         if self._tail_bytes:
-            self._events += 1
             whole = b"".join(self._tail)
             hidden = not self._skipping and self._inspect(whole, last=True)
             if self._hide and not self._released and not hidden:
@@ -104,7 +109,7 @@ class SseMeter:
 
     def seen_events(self) -> int:
         """Return how many events were seen."""
-        return self._events
+        return self._content.seen_events(finished=self._finished)
 
     def _split(self, chunk: bytes) -> bytes:
         """Walk through the events that end in ``chunk``; return what may pass when hiding."""
@@ -132,7 +137,6 @@ class SseMeter:
 
     def _end_event(self, piece: bytes, passed: list[bytes]) -> None:
         """Deal with an event whose last bytes are ``piece``."""
-        self._events += 1
         self._tail.append(piece)
         whole = piece if len(self._tail) == 1 else b"".join(self._tail)
         hidden = not self._skipping and self._inspect(whole, last=False)
@@ -167,8 +171,7 @@ class SseMeter:
 
     def _inspect(self, event: bytes, *, last: bool) -> bool:
         """Read the usage of an event; return whether to hide it."""
-        mentions = event.count(_USAGE)
-        if not mentions or mentions == event.count(_NO_USAGE):
+        if not _mentions_usage(event):
             return False
         lines = [line[5:] for line in event.splitlines() if line.startswith(b"data:")]
         if not lines:
@@ -182,6 +185,16 @@ class SseMeter:
             for line in lines:
                 self._reader.read(line)
         return bool(hidden)
+
+
+def _mentions_usage(data: bytes) -> bool:
+    """Whether there is usage that is not null."""
+    last = data.rfind(_USAGE)
+    if last < 0:
+        return False
+    if data.startswith(_NULL, last + len(_USAGE)) and data.find(_USAGE, 0, last) < 0:
+        return False
+    return data.count(_USAGE) != data.count(_NO_USAGE)
 
 
 def _cannot_be_hidden(held: bytes) -> bool:

@@ -4,14 +4,16 @@ import json
 from collections.abc import Mapping
 
 import pytest
+from msgspec import structs
 
 from palyra.budgets.evaluate import (
-    Amounts,
     Evaluation,
     Outcome,
     Status,
+    amounts_of,
     effective_mode,
     evaluate,
+    evaluate_within,
     evaluation_to_dict,
     tightest,
     verdict,
@@ -20,6 +22,7 @@ from palyra.budgets.index import Attributes, PolicyIndex
 from palyra.budgets.policy import PolicyDefaults, parse_policy
 from palyra.budgets.terms import Action, Metric, Mode, UnknownPrice
 from palyra.core.instant import parse_instant
+from palyra.ledger.account import Balance
 
 NOW = parse_instant("2026-11-23T15:00:00Z")
 NO_LIMITS: Mapping[str, object] = {}
@@ -39,9 +42,8 @@ def run(
     """Evaluate one policy, by default a daily one on money, for a call that costs ``amount`` nano-USD."""
     data = {"id": "p", "scope": "global", "metric": "cost_usd", "interval": "day", **limits, **changes}
     policy = parse_policy(data, defaults=PolicyDefaults(), version=2, actor="alice", origin="file")
-    (applicable,) = PolicyIndex([policy]).matching(CALL, NOW)
-    window = applicable.windows.at(NOW)
-    return evaluate(applicable, window, posted, held, Amounts(amount, 20, 30), unknown_price, mode)
+    (binding,) = PolicyIndex([policy]).matching(CALL, NOW).each
+    return evaluate(binding, posted, held, amounts_of(amount, 20, 30), unknown_price, mode)
 
 
 LIMITS = {"soft_limit": "0.000000008", "hard_limit": "0.000000010"}
@@ -92,10 +94,8 @@ def test_a_degrade_policy_without_a_cheaper_model_blocks() -> None:
         origin="file",
     )
     object.__setattr__(policy, "action", Action.DEGRADE)
-    (applicable,) = PolicyIndex([policy]).matching(CALL, NOW)
-    found = evaluate(
-        applicable, applicable.windows.at(NOW), 0, 0, Amounts(1, 1, 1), UnknownPrice.DENY, Mode.ENFORCED
-    )
+    (binding,) = PolicyIndex([policy]).matching(CALL, NOW).each
+    found = evaluate(binding, 0, 0, amounts_of(1, 1, 1), UnknownPrice.DENY, Mode.ENFORCED)
     assert found.status is Status.BLOCKED
 
 
@@ -110,7 +110,7 @@ def test_a_degrade_policy_without_a_cheaper_model_blocks() -> None:
     ],
 )
 def test_each_metric_counts_its_own_amount(metric: Metric, amount: int) -> None:
-    assert Amounts(7, 20, 30).amount_of(metric) == amount
+    assert amounts_of(7, 20, 30).amount_of(metric) == amount
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def _unknown(default: UnknownPrice, changes: dict[str, object]) -> Evaluation:
         **changes,
     }
     policy = parse_policy(data, defaults=PolicyDefaults(), version=2, actor="alice", origin="file")
-    (applicable,) = PolicyIndex([policy]).matching(CALL, NOW)
-    return evaluate(applicable, applicable.windows.at(NOW), 3, 0, Amounts(None, 1, 1), default, Mode.ENFORCED)
+    (binding,) = PolicyIndex([policy]).matching(CALL, NOW).each
+    return evaluate(binding, 3, 0, amounts_of(None, 1, 1), default, Mode.ENFORCED)
 
 
 def test_an_allowed_unknown_cost_does_not_pass_a_limit_that_is_exceeded_already() -> None:
@@ -198,10 +198,8 @@ def _capped(policy_mode: str, call_mode: Mode, **changes: object) -> Evaluation:
         **changes,
     }
     policy = parse_policy(data, defaults=PolicyDefaults(), version=2, actor="alice", origin="file")
-    (applicable,) = PolicyIndex([policy]).matching(CALL, NOW)
-    return evaluate(
-        applicable, applicable.windows.at(NOW), 0, 0, Amounts(1, 1, 1), UnknownPrice.DENY, call_mode
-    )
+    (binding,) = PolicyIndex([policy]).matching(CALL, NOW).each
+    return evaluate(binding, 0, 0, amounts_of(1, 1, 1), UnknownPrice.DENY, call_mode)
 
 
 @pytest.mark.parametrize(
@@ -388,3 +386,23 @@ DOLLARS = {"soft_limit": "4", "hard_limit": "5"}
 def test_a_message_gives_the_numbers_and_the_next_step(evaluation: Evaluation, says: str) -> None:
     assert says in evaluation.message
     assert "\n" not in evaluation.message
+
+
+def test_among_many_a_policy_with_a_mode_of_its_own_keeps_it() -> None:
+    fine, capped = run(1, limits=LIMITS).binding, run(1, limits=LIMITS).binding
+    capped = structs.replace(capped, mode=Mode.DRY_RUN)
+    account = Balance(5, 2, 0, 0)
+    found = evaluate_within(
+        [fine, capped], [account, account], amounts_of(3, 1, 1), UnknownPrice.DENY, Mode.ENFORCED
+    )
+    assert [(each.status, each.mode, each.consumed) for each in found] == [
+        (Status.SOFT_LIMIT, Mode.ENFORCED, 7),
+        (Status.SOFT_LIMIT, Mode.DRY_RUN, 7),
+    ]
+    within = evaluate_within(
+        [fine, capped], [account, account], amounts_of(1, 1, 1), UnknownPrice.DENY, Mode.ENFORCED
+    )
+    assert [(each.status, each.mode) for each in within] == [
+        (Status.OK, Mode.ENFORCED),
+        (Status.OK, Mode.DRY_RUN),
+    ]

@@ -7,12 +7,13 @@ import pytest
 from palyra.core.errors import InvalidRequest
 from palyra.core.limits import TAGS_MAX
 from palyra.gateway.asks import Labelled, Metadata
-from palyra.gateway.hints import TASK_CLASSES, read_hints
+from palyra.gateway.hints import TASK_CLASSES, read_header_hints, read_hints
 from palyra.lifecycle.call import Hints
 
 
 def hints(headers: Mapping[bytes, bytes] | None = None, **fields: object) -> Hints:
-    return read_hints(headers or {}, Labelled(model="m", **fields))  # pyright: ignore[reportArgumentType]
+    given = read_header_hints(headers or {})
+    return read_hints(given, Labelled(model="m", **fields))  # pyright: ignore[reportArgumentType]
 
 
 def test_without_labels_a_call_is_interactive_and_nobody_s() -> None:

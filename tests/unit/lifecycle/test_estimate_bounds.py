@@ -1,8 +1,7 @@
 """The upper bound of a call: what every field of a body adds to it."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from fakes.engines import Bench
 from palyra.core.errors import InvalidRequest

@@ -10,6 +10,7 @@ from palyra.core.limits import LEASE_S
 from palyra.lifecycle.decision import CallState
 from palyra.lifecycle.expire import expire_overdue, resolve_leftovers
 from palyra.lifecycle.flow import Answered
+from palyra.lifecycle.patience import Patience
 
 COST = 20 * 1_000 + 40 * 2_000
 DAY_S = 86_400
@@ -146,29 +147,9 @@ async def test_a_caller_who_is_cancelled_while_the_provider_answers_is_settled_b
     assert (bench.engine.in_flight, bench.engine.draining) == (0, 0)
 
 
-async def test_a_caller_cancelled_in_the_turn_its_stream_began_is_drained() -> None:
+async def test_an_answer_goes_out_without_its_cost_if_the_settlement_finds_no_room_on_the_disk() -> None:
     bench = Bench(budget("all", "1.00"))
-    asked = bench.call(stream=True)
-    running = bench.start(asked)
-    call = await bench.at_provider()
-
-    call.begin_stream()
-    running.cancel()
-    await turns(running.done)
-
-    assert running.cancelled()
-    assert bench.engine.draining == 1
-    call.event({"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": 40}})
-    call.sink.end()
-    await turns(lambda: bench.balance("all").held == 0)
-    assert (await bench.settlement(asked.request_id)).cost == COST
-
-
-async def test_an_answer_goes_out_without_its_cost_if_the_settlement_finds_no_room_on_the_disk(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("palyra.lifecycle.dispatch.SETTLE_WAIT_S", 0.0)
-    bench = Bench(budget("all", "1.00"))
+    bench.engine.patience = Patience(0.0)
     journal = slow(bench)
     running = bench.start(bench.call())
     await turns(lambda: len(journal.waiting) == 1)

@@ -116,7 +116,7 @@ def test_an_answer_holds_exactly_until_a_condition_begins_or_ends(catalog: Genai
         at, steps = start, 0
         while at < end and steps < 12:
             dated = catalog.find(provider.id, "openai_compatible", info.id, at)
-            assert dated.covers(at)
+            assert dated.since <= at < dated.until
             assert dated.since <= at < dated.until
             for moment in (max(dated.since, start), min(dated.until, end) - 1):
                 again = catalog.find(provider.id, "openai_compatible", info.id, Instant(moment))

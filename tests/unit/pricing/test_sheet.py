@@ -317,3 +317,14 @@ def test_prices_are_written_without_exponent_or_trailing_zeros() -> None:
         "100",
         "0",
     ]
+
+
+def test_the_bound_knows_the_brackets_of_every_tier() -> None:
+    cheap, dear = rates(input="1", output="1"), rates(input="9", output="9")
+    tiers = {"standard": (Bracket(-1, cheap),), "priority": (Bracket(-1, cheap), Bracket(100, dear))}
+    priced = PriceSheet("p", "m", "test", "p/m", tiers)
+    for tokens in (0, 100, 101, 5_000):
+        usage = Usage(tokens, tokens)
+        bound = priced.upper_bound(tokens, tokens, service_tier="priority")
+        assert bound == priced.cost(usage, "priority")
+        assert priced.upper_bound(tokens, tokens, service_tier="never heard of") == priced.cost(usage)

@@ -57,6 +57,8 @@ def test_cached_audio_is_billed_once_as_audio(
         ({"output_tokens": TOKENS_MAX + 1}, "output_tokens must be between 0"),
         ({"input_tokens": 1.0}, "input_tokens must be an integer, not float"),
         ({"web_searches": True}, "web_searches must be an integer, not bool"),
+        ({"reasoning_tokens": False}, "reasoning_tokens must be an integer, not bool"),
+        ({"cache_read_tokens": 0.0}, "cache_read_tokens must be an integer, not float"),
         ({"output_tokens": None}, "output_tokens must be an integer, not NoneType"),
         ({"input_tokens": 1, "cache_read_tokens": 2}, "cache reads and writes"),
         ({"input_tokens": 3, "cache_write_5m_tokens": 2, "cache_write_1h_tokens": 2}, "cache reads"),

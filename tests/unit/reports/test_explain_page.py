@@ -1,9 +1,9 @@
 """The page of one decision: the sentence first, every number behind it, and nothing invented."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fakes.calls import evaluation, refused, served
 from palyra.lifecycle.decision import CallState, StoredDecision

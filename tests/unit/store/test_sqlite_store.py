@@ -22,17 +22,21 @@ from palyra.core.invariant import InvariantViolation
 from palyra.ledger.account import EMPTY, Balance
 from palyra.ledger.book import replay
 from palyra.lifecycle.decision import CallState
-from palyra.lifecycle.ports import AuditEntry, IdempotencyClaim
+from palyra.lifecycle.ports import AuditEntry, DecisionFilter, IdempotencyClaim
 from palyra.store import migrate, sql
 from palyra.store.codec import encode
 from palyra.store.lock import DatabaseLocked, OwnerLock
 from palyra.store.migrate import upgrade
+from palyra.store.page import Packer, unpack
+from palyra.store.records import newest
 from palyra.store.sqlite import SqliteStore, verify
+from palyra.store.writer import BATCH_MAX
 
 AGENT = account("per-agent", "nightly", "total_tokens")
 CLAIM = IdempotencyClaim("alice", "key-1", b"\x01" * 32)
 DAY_S = 24 * 3600
-OTHER_CHAIN = "0" * 64
+OTHER_CHAIN = bytes(32)
+FORGED = b'["release","req_0",0,"a favour"]'
 
 
 @contextmanager
@@ -48,17 +52,29 @@ def edited(path: Path) -> Generator[sqlite3.Connection]:
 async def worked(path: Path) -> Till:
     """A till whose store has a call in every state."""
     till = Till.on_disk(path)
-    for number, change in enumerate((till.settle, till.settle)):
-        till.reserve(f"req_{number}", hold(100, 10_000), hold(30, None, AGENT), claim=None)
-        change(f"req_{number}", 60 + number)
+    for number in range(2):
+        till.reserve(f"req_{number}", hold(100, 10_000), hold(30, None, AGENT))
+        till.settle(f"req_{number}", 60 + number)
+    await till.flush()
     till.reserve("req_2", hold(100, 10_000))
-    till.release("req_2")
     till.reserve("req_3", hold(100, 10_000), hold(30, None, AGENT))
+    await till.flush()
+    till.release("req_2")
+    await till.flush()
     till.expire("req_3", cost=100)
     till.reserve("req_4", hold(100, 10_000), hold(30, 400, AGENT), claim=CLAIM)
+    await till.flush()
     await till.store.records.delete_policy("none", AuditEntry("policy.deleted", "none", "key-1", None, None))
+    till.reserve("req_5", hold(0))
+    till.release("req_5")
     await till.flush()
     return till
+
+
+def pages_of(path: Path) -> list[tuple[int, int]]:
+    """Number of the first record, and number of records, of each page of the journal."""
+    with edited(path) as connection:
+        return connection.execute("SELECT seq, records FROM journal ORDER BY seq").fetchall()
 
 
 class TestRestart:
@@ -91,6 +107,8 @@ class TestRestart:
             till.restart()
         till.settle("req_3", 1, tokens=(2, 3))
         await assert_books_agree(till)
+        till.restart()
+        assert till.store.ledger.book.in_doubt == {}
         till.settle("req_3", 1, tokens=(2, 3))
         await assert_books_agree(till)
         till.close()
@@ -167,7 +185,7 @@ class TestRestart:
     ) -> None:
         till = await worked(tmp_path / "palyra.db")
         before = balances(till.store.ledger.book)
-        monkeypatch.setattr("palyra.store.sqlite.REPLAY_AT_START_MAX", 3)
+        monkeypatch.setattr("palyra.store.restore.REPLAY_AT_START_MAX", 3)
         till.restart()
         assert balances(till.store.ledger.book) == before
         till.settle("req_4", 7)
@@ -178,6 +196,47 @@ class TestRestart:
             connection.execute("UPDATE accounts SET held = 1 WHERE policy_id = 'daily'")
         with pytest.raises(InvariantViolation, match=r"D3.*holds what no reservation explains"):
             Till.on_disk(tmp_path / "palyra.db")
+
+    async def test_a_call_that_runs_for_long_is_found_far_back_in_the_journal(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its page is where the start begins to read; what lies before is not read."""
+        path = tmp_path / "palyra.db"
+        first = Till.on_disk(path)
+        for number in range(20):
+            first.reserve(f"req_{number:02}", hold(1))
+            await first.flush()
+            if number != 7:
+                first.settle(f"req_{number:02}", 1)
+        await first.flush()
+        first.close()
+        with edited(path) as connection:
+            (seq,) = connection.execute("SELECT open_from FROM journal ORDER BY seq DESC").fetchone()
+            connection.execute("UPDATE journal SET body = x'00' WHERE seq < ?", (seq,))
+        monkeypatch.setattr("palyra.store.restore.REPLAY_AT_START_MAX", 1)
+        till = Till.on_disk(path)
+        till.decisions = first.decisions
+        assert [each.id for each in till.store.ledger.pending()] == ["req_07"]
+        stored = await till.store.records.decision("req_07")
+        assert stored is not None
+        assert stored.state is CallState.PENDING
+        till.settle("req_07", 1)
+        await till.flush()
+        assert till.balance() == Balance(20, 0, 20, 0)
+        till.close()
+
+    async def test_what_ended_is_not_read_again(self, tmp_path: Path) -> None:
+        path = tmp_path / "palyra.db"
+        till = Till.on_disk(path)
+        for number in range(6):
+            till.reserve(f"req_{number}", hold(1))
+            await till.flush()
+            till.settle(f"req_{number}", 1)
+            await till.flush()
+        till.close()
+        with edited(path) as connection:
+            rows = connection.execute("SELECT seq, open_from FROM journal ORDER BY seq").fetchall()
+        assert rows == [(seq, seq if seq % 2 else seq - 1) for seq in range(1, 13)]
 
     async def test_a_new_file_has_no_last_instant(self, tmp_path: Path) -> None:
         till = Till.on_disk(tmp_path / "new" / "palyra.db")
@@ -247,26 +306,40 @@ class TestOwner:
 
 def flip(connection: sqlite3.Connection, seq: int) -> None:
     (body,) = connection.execute("SELECT body FROM journal WHERE seq = ?", (seq,)).fetchone()
-    changed = body[:-2] + ("0" if body[-2] != "0" else "1") + body[-1]
-    connection.execute("UPDATE journal SET body = ? WHERE seq = ?", (changed, seq))
+    lines = unpack(body)
+    lines[-1] = lines[-1][:-2] + (b"0" if lines[-1][-2:-1] != b"0" else b"1") + lines[-1][-1:]
+    connection.execute("UPDATE journal SET body = ? WHERE seq = ?", (Packer().pack(lines), seq))
+
+
+def split(connection: sqlite3.Connection, seq: int) -> None:
+    """One record more in the same bytes, and the page says so."""
+    (body,) = connection.execute("SELECT body FROM journal WHERE seq = ?", (seq,)).fetchone()
+    lines = unpack(body)
+    body = Packer().pack([*lines, lines[0]])
+    connection.execute("UPDATE journal SET body = ?, records = records + 1 WHERE seq = ?", (body, seq))
 
 
 def postdate(connection: sqlite3.Connection, seq: int) -> None:
     connection.execute("UPDATE journal SET at = at + 1 WHERE seq = ?", (seq,))
 
 
-def rename(connection: sqlite3.Connection, seq: int) -> None:
-    connection.execute("UPDATE journal SET ref = ref || 'x' WHERE seq = ?", (seq,))
+def recount(connection: sqlite3.Connection, seq: int) -> None:
+    connection.execute("UPDATE journal SET records = records + 1 WHERE seq = ?", (seq,))
 
 
-def reword(connection: sqlite3.Connection, seq: int) -> None:
-    connection.execute("UPDATE journal SET kind = kind || 'x' WHERE seq = ?", (seq,))
+def reopen(connection: sqlite3.Connection, seq: int) -> None:
+    """Hide from the next start what was pending."""
+    connection.execute("UPDATE journal SET open_from = open_from + 1 WHERE seq = ?", (seq,))
+
+
+def misfile(connection: sqlite3.Connection, seq: int) -> None:
+    connection.execute("UPDATE journal SET documents = documents + 1 WHERE seq = ?", (seq,))
 
 
 def shift(connection: sqlite3.Connection, seq: int) -> None:
-    """Move a character from one field to the next: the same bytes in a row, another record."""
+    """Move a digit from one number to the next: the same digits in a row, another page."""
     connection.execute(
-        "UPDATE journal SET kind = kind || substr(ref, 1, 1), ref = substr(ref, 2) WHERE seq = ?", (seq,)
+        "UPDATE journal SET records = records * 10 + 1, at = at - 1000000000000000000 WHERE seq = ?", (seq,)
     )
 
 
@@ -275,26 +348,41 @@ def delete(connection: sqlite3.Connection, seq: int) -> None:
 
 
 def close_the_gap(connection: sqlite3.Connection, seq: int) -> None:
+    (count,) = connection.execute("SELECT records FROM journal WHERE seq = ?", (seq,)).fetchone()
     delete(connection, seq)
     connection.execute("UPDATE journal SET seq = -seq WHERE seq > ?", (seq,))
-    connection.execute("UPDATE journal SET seq = -seq - 1 WHERE seq < 0")
+    connection.execute("UPDATE journal SET seq = -seq - ? WHERE seq < 0", (count,))
 
 
 def swap(connection: sqlite3.Connection, seq: int) -> None:
-    for before, after in ((seq, -1), (seq + 1, seq), (-1, seq + 1)):
-        connection.execute("UPDATE journal SET seq = ? WHERE seq = ?", (after, before))
+    (after,) = connection.execute("SELECT min(seq) FROM journal WHERE seq > ?", (seq,)).fetchone()
+    for old, new in ((seq, -1), (after, seq), (-1, after)):
+        connection.execute("UPDATE journal SET seq = ? WHERE seq = ?", (new, old))
 
 
 def insert(connection: sqlite3.Connection, seq: int) -> None:
+    """A page of one record before this one, with everything behind it moved on."""
     connection.execute("UPDATE journal SET seq = -seq - 1 WHERE seq >= ?", (seq,))
     connection.execute("UPDATE journal SET seq = -seq WHERE seq < 0")
     connection.execute(
-        "INSERT INTO journal SELECT ?, at, kind, ref, body, ? FROM journal WHERE seq = ?",
-        (seq, OTHER_CHAIN, seq + 1),
+        "INSERT INTO journal SELECT ?, 1, at, open_from, documents, ?, ? FROM journal WHERE seq = ?",
+        (seq, Packer().pack([FORGED]), OTHER_CHAIN, seq + 1),
     )
 
 
-EDITS = (flip, postdate, rename, reword, shift, delete, close_the_gap, swap, insert)
+EDITS = (
+    flip,
+    split,
+    postdate,
+    recount,
+    reopen,
+    misfile,
+    shift,
+    delete,
+    close_the_gap,
+    swap,
+    insert,
+)
 
 
 class TestAudit:
@@ -305,24 +393,25 @@ class TestAudit:
         till.close()
         audit = verify(tmp_path / "palyra.db")
         with edited(tmp_path / "palyra.db") as connection:
-            records, head = connection.execute("SELECT seq, chain FROM journal ORDER BY seq DESC").fetchone()
-        assert (audit.records, audit.head, audit.accounts) == (records, head, 2)
+            (head,) = connection.execute("SELECT chain FROM journal ORDER BY seq DESC").fetchone()
+        assert (audit.records, audit.head, audit.accounts) == (12, head.hex(), 2)
+        assert len(pages_of(tmp_path / "palyra.db")) > 4, "what was told of together was written together"
 
-    @pytest.mark.parametrize("page", [1, 2, 3, 10, 11])
-    async def test_a_long_journal_is_read_in_pages(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int
+    @pytest.mark.parametrize("most", [1, 2, 3, 12, 13])
+    async def test_it_says_how_far_it_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
     ) -> None:
         till = await worked(tmp_path / "palyra.db")
         till.close()
-        whole = verify(tmp_path / "palyra.db")
-        monkeypatch.setattr("palyra.store.sqlite._PAGE", page)
+        monkeypatch.setattr("palyra.store.restore.RECORDS_PER_WORD", most)
         seen: list[tuple[int, int]] = []
-        assert verify(tmp_path / "palyra.db", lambda done, total: seen.append((done, total))) == whole
-        expected = [(done, whole.records) for done in range(page, whole.records + 1, page)]
-        assert seen == expected
-        again = Till.on_disk(tmp_path / "palyra.db")
-        await assert_books_agree(again)
-        again.close()
+        verify(tmp_path / "palyra.db", lambda done, total: seen.append((done, total)))
+        ends = [seq + count - 1 for seq, count in pages_of(tmp_path / "palyra.db")]
+        told = [0]
+        for end in ends:
+            if end >= told[-1] + most:
+                told.append(end)
+        assert seen == [(done, 12) for done in told[1:]]
 
     async def test_an_empty_file_holds(self, tmp_path: Path) -> None:
         Till.on_disk(tmp_path / "palyra.db").close()
@@ -334,14 +423,14 @@ class TestAudit:
     ) -> None:
         till = await worked(tmp_path / "palyra.db")
         till.close()
-        last = verify(tmp_path / "palyra.db").records
-        inside = range(1, last) if edit in (delete, close_the_gap, swap) else range(1, last + 1)
+        pages = [seq for seq, _ in pages_of(tmp_path / "palyra.db")]
+        inside = pages[:-1] if edit in (delete, close_the_gap, swap) else pages
         for seq in inside:
             tampered = tmp_path / f"tampered-{seq}.db"
             shutil.copy(tmp_path / "palyra.db", tampered)
             with edited(tampered) as connection:
                 edit(connection, seq)
-            with pytest.raises(InvariantViolation, match=f"G3: journal record {seq} "):
+            with pytest.raises(InvariantViolation, match=f"G3: journal records? {seq} "):
                 verify(tampered)
 
     async def test_a_cut_tail_is_found_by_the_balances_or_by_the_head(self, tmp_path: Path) -> None:
@@ -349,11 +438,13 @@ class TestAudit:
         till = await worked(tmp_path / "palyra.db")
         till.close()
         whole = verify(tmp_path / "palyra.db")
+        *_, money, audit, nothing = [seq for seq, _ in pages_of(tmp_path / "palyra.db")]
         with edited(tmp_path / "palyra.db") as connection:
-            delete(connection, whole.records)
+            delete(connection, nothing)
         assert verify(tmp_path / "palyra.db").head != whole.head
         with edited(tmp_path / "palyra.db") as connection:
-            delete(connection, whole.records - 1)
+            delete(connection, audit)
+            delete(connection, money)
         with pytest.raises(InvariantViolation, match="D3"):
             verify(tmp_path / "palyra.db")
 
@@ -374,7 +465,7 @@ class TestAudit:
         "edit",
         [
             "DELETE FROM accounts WHERE policy_id = 'daily'",
-            "UPDATE decisions SET state = 'settled', reservation = NULL WHERE request_id = 'req_4'",
+            "DELETE FROM journal WHERE seq >= (SELECT max(open_from) FROM journal)",
         ],
     )
     async def test_a_missing_row_stops_the_start(self, tmp_path: Path, edit: str) -> None:
@@ -399,7 +490,7 @@ class TestSchema:
             assert (
                 connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == schema
             )
-            assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+            assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
 
     async def test_a_file_that_another_tool_began_is_completed(self, tmp_path: Path) -> None:
         with edited(tmp_path / "palyra.db") as connection:
@@ -431,9 +522,8 @@ class TestSchema:
     async def test_the_calls_to_resolve_at_the_start_are_found_by_an_index(self, tmp_path: Path) -> None:
         Till.on_disk(tmp_path / "palyra.db").close()
         with edited(tmp_path / "palyra.db") as connection:
-            for query in (sql.UNRESOLVED, sql.IN_DOUBT):
-                plan = connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
-                assert "decisions_unresolved" in plan[0][3]
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {sql.IN_DOUBT}").fetchall()
+            assert "decisions_in_doubt" in plan[0][3]
 
 
 def test_what_has_no_json_form_is_never_stored_as_something_else() -> None:
@@ -447,8 +537,7 @@ async def test_many_changes_share_few_transactions(tmp_path: Path) -> None:
     with edited(tmp_path / "palyra.db") as connection:
         connection.execute("CREATE TABLE commits (seq INTEGER)")
         connection.execute(
-            "CREATE TRIGGER counted AFTER UPDATE ON accounts WHEN new.policy_id = 'daily' "
-            "BEGIN INSERT INTO commits VALUES (new.posted); END"
+            "CREATE TRIGGER counted AFTER INSERT ON journal BEGIN INSERT INTO commits VALUES (new.seq); END"
         )
     for number in range(2_000):
         till.reserve(f"req_{number:04}", hold(1))
@@ -457,8 +546,46 @@ async def test_many_changes_share_few_transactions(tmp_path: Path) -> None:
     till.close()
     with edited(tmp_path / "palyra.db") as connection:
         (commits,) = connection.execute("SELECT count(*) FROM commits").fetchone()
-    assert commits < 200, "a hot account is one row in each commit"
+    assert commits < 50
     assert len(journal_events(tmp_path / "palyra.db")) == 2_000
+
+
+async def test_what_one_turn_of_the_loop_brings_is_one_page(tmp_path: Path) -> None:
+    till = Till.on_disk(tmp_path / "palyra.db")
+    for number in range(64):
+        till.reserve(f"req_{number:02}", hold(1))
+    await till.flush()
+    for number in range(64):
+        till.settle(f"req_{number:02}", 1)
+    await till.flush()
+    till.close()
+    assert pages_of(tmp_path / "palyra.db") == [(1, 64), (65, 64)]
+
+
+async def test_a_write_does_not_wait_for_ever_for_others(tmp_path: Path) -> None:
+    """V2: although every turn of the loop brings one more."""
+    till = Till.on_disk(tmp_path / "palyra.db")
+    made = 0
+    while not till.told:
+        till.reserve(f"req_{made}", hold(1))
+        made += 1
+        await asyncio.sleep(0)
+    await till.flush()
+    await assert_books_agree(till)
+    till.close()
+    assert pages_of(tmp_path / "palyra.db")[0][1] < BATCH_MAX, "it was not the size that ended the wait"
+
+
+async def test_a_call_that_ends_while_it_is_looked_for_is_listed_once(tmp_path: Path) -> None:
+    till = Till.on_disk(tmp_path / "palyra.db")
+    till.reserve("req_1", hold(1))
+    await till.flush()
+    (running,) = await till.store.records.decisions(DecisionFilter())
+    till.settle("req_1", 1)
+    await till.flush()
+    (ended,) = await till.store.records.decisions(DecisionFilter())
+    till.close()
+    assert newest(DecisionFilter(), [running], [ended]) == [ended]
 
 
 async def test_a_reader_sees_a_call_as_soon_as_it_is_told_of(tmp_path: Path) -> None:

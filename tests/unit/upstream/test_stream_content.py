@@ -187,3 +187,44 @@ def test_however_it_is_cut_the_bound_holds_and_is_close(
     shown = sum(len(word.encode()) for word, end in zip(words, ends, strict=True) if end <= len(data))
     longest = max(map(len, events))
     assert shown <= counted <= shown + len(words) + longest
+
+
+def chat_delta(text: str) -> bytes:
+    return event(delta(content=text))
+
+
+def message_delta(text: str) -> bytes:
+    fields = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+    return b"event: content_block_delta\n" + event(fields)
+
+
+def response_delta(text: str) -> bytes:
+    return b"event: response.output_text.delta\n" + response("output_text.delta", delta=text)
+
+
+USUAL = {CHAT: chat_delta, MESSAGES: message_delta, RESPONSES: response_delta}
+UNUSUAL = {
+    CHAT: event(delta(content="a", reasoning="hmm")),
+    MESSAGES: event({"type": "content_block_delta", "delta": {"type": "x", "text": "a", "more": "hmm"}}),
+    RESPONSES: response("content_part.done", part={"text": "hmma"}, output_index=1),
+}
+
+
+@given(
+    endpoint=st.sampled_from([CHAT, MESSAGES, RESPONSES]),
+    texts=st.lists(st.text(max_size=6), min_size=1, max_size=20),
+    strange=st.lists(st.integers(0, 400), max_size=2),
+)
+def test_usual_events_counted_together_count_as_one_by_one(
+    endpoint: Endpoint, texts: list[str], strange: list[int]
+) -> None:
+    events = [USUAL[endpoint](text) for text in texts * 20]
+    for place in strange:
+        events.insert(place, UNUSUAL[endpoint])
+    expected = sum(max(1, len(text.encode())) for text in texts) * 20
+    expected += (4 if endpoint is not RESPONSES else bool(strange) * 4) * len(strange)
+    meter = make_meter(endpoint, stream=True, hide_usage=False)
+    for each in events:
+        meter.feed(each)
+    assert meter.seen_output_bytes() == expected
+    assert meter.seen_events() == len(events)

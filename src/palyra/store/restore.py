@@ -1,0 +1,225 @@
+"""What a start reads back, and the proof that the books are right: journal, balances, calls not yet over."""
+
+import gc
+import sqlite3
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from palyra.core.instant import Instant
+from palyra.core.invariant import invariant, unreachable
+from palyra.ledger.account import AccountKey, Balance
+from palyra.ledger.book import Book
+from palyra.ledger.event import Reserved
+from palyra.lifecycle.decision import read_decision, read_settlement
+from palyra.store import codec, sql
+from palyra.store.page import Audited, JournalPage, line_of, link, read_record, unpack
+from palyra.store.reader import connect_read_only
+from palyra.store.write import Filed, RollupDelta, rollup_delta
+
+REPLAY_AT_START_MAX = 50_000
+"""Journals up to this length are replayed in full at start-up; longer ones by ``verify``."""
+RECORDS_PER_WORD = 5_000
+"""Records between two words on how far an audit is."""
+
+
+class Restored(NamedTuple):
+    """The books as the database has them."""
+
+    book: Book
+    pending: list[Filed]
+    in_doubt: list[tuple[str, RollupDelta]]
+
+
+class Audit(NamedTuple):
+    """What ``verify`` went through; ``head`` is the chain's last hash, an anchor to keep elsewhere."""
+
+    records: int
+    accounts: int
+    head: str
+
+
+class _Head(msgspec.Struct, array_like=True, gc=False):
+    """The first two fields of a journal record: all that it takes to see which calls are over."""
+
+    kind: str
+    ref: str
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+def restore(connection: sqlite3.Connection, now: Instant) -> Restored:
+    """Live accounts and unresolved calls as stored, checked against a journal that is short.
+
+    Raises InvariantViolation naming D3 where they do not agree.
+    """
+    row = connection.execute(sql.LAST_PAGE).fetchone()
+    last = JournalPage(*row) if row else None
+    if last is not None and last.follows <= REPLAY_AT_START_MAX:
+        replayed = Book()
+        for page in _pages(connection, 0):
+            _apply(replayed, page)
+        _check_balances(replayed, connection)
+    with _no_collections():
+        book = _accounts(connection, now)
+    pending = [] if last is None else _pending(connection, last.open_from, book)
+    in_doubt = list(_in_doubt(connection, book))
+    _check_holds(book)
+    return Restored(book, pending, in_doubt)
+
+
+def verify(path: Path, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Audit:
+    """Check chain and balances of a database that no process is writing.
+
+    Raises InvariantViolation naming G3 (the chain is broken at a page) or D3 (replay gives other balances).
+    """
+    connection = connect_read_only(path)
+    try:
+        row = connection.execute(sql.LAST_PAGE).fetchone()
+        total = JournalPage(*row).follows - 1 if row else 0
+        book = Book()
+        seq, chain, told = 1, b"", 0
+        for page in _pages(connection, 0):
+            if page.seq == 0:
+                chain = page.chain  # the head of a journal in the format before revision 0002
+                continue
+            _check_page(page, seq, chain)
+            _apply(book, page)
+            seq, chain = page.follows, page.chain
+            if seq - 1 >= told + RECORDS_PER_WORD:
+                told = seq - 1
+                progress(told, total)
+        _check_balances(book, connection)
+        return Audit(seq - 1, len(book.accounts), chain.hex())
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _no_collections() -> Generator[None]:
+    """A million accounts are no garbage: looking for some among them would take longer than reading them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _accounts(connection: sqlite3.Connection, now: Instant) -> Book:
+    """A book of the live accounts. What many of them have in common is in memory once."""
+    book = Book()
+    shared: dict[Any, Any] = {}
+    share = shared.setdefault
+    for policy_id, metric, entity, start, end, *figures in connection.execute(sql.LIVE_ACCOUNTS, (now,)):
+        key = AccountKey(share(policy_id, policy_id), share(metric, metric), entity, share(start, start))
+        book.restore(key, share(end, end), Balance(*figures))
+    return book
+
+
+def _pages(connection: sqlite3.Connection, first: int) -> Iterator[JournalPage]:
+    for row in connection.execute(sql.PAGES, (first,)):
+        yield JournalPage(*row)
+
+
+def _check_page(page: JournalPage, seq: int, chain: bytes) -> None:
+    invariant(page.seq == seq, "G3", f"journal record {seq} is missing")
+    seal = link(chain, page.seq, page.records, page.at, page.open_from, page.documents, page.body)
+    invariant(page.chain == seal, "G3", f"journal records {page.seq} to {page.follows - 1} were changed")
+
+
+def _apply(book: Book, page: JournalPage) -> None:
+    if page.records:
+        for line in unpack(page.body):
+            record = read_record(line)
+            if not isinstance(record, Audited):
+                book.apply(record)
+
+
+def _pending(connection: sqlite3.Connection, open_from: int, book: Book) -> list[Filed]:
+    """Put the reservations that no record resolves into the book; returns where their decisions are."""
+    held: dict[str, tuple[JournalPage, bytes]] = {}
+    for page in _pages(connection, open_from):
+        if not page.records:
+            continue
+        for line in unpack(page.body):
+            head = _head.decode(line)
+            if head.kind == "reserve":
+                held[head.ref] = page._replace(body=b""), line
+            else:
+                held.pop(head.ref, None)
+    found: list[Filed] = []
+    decisions: dict[str, Filed] = {}
+    read = 0
+    for request_id, (page, line) in held.items():
+        reserved = read_record(line)
+        if isinstance(reserved, Reserved):
+            book.pending[request_id] = reserved
+        if page.documents != read:
+            decisions, read = _decisions_in(connection, page), page.documents
+        if request_id in decisions:
+            found.append(decisions[request_id])
+    return found
+
+
+def _decisions_in(connection: sqlite3.Connection, page: JournalPage) -> dict[str, Filed]:
+    """The decisions of one commit by request id; its settlements are passed over."""
+    found: dict[str, Filed] = {}
+    for place, document in enumerate(_documents(connection, page.documents)):
+        with suppress(msgspec.ValidationError):
+            decision = read_decision(document)
+            request_id = decision.request_id
+            found[request_id] = Filed(request_id, decision, page.documents, place, page.seq)
+    return found
+
+
+def _in_doubt(connection: sqlite3.Connection, book: Book) -> Iterator[tuple[str, RollupDelta]]:
+    """What each call in doubt counts for in the rollups: a late settlement takes it back (L7)."""
+    read: dict[int, list[bytes]] = {}
+    for request_id, page, place, end_page, end_place, reservation in connection.execute(sql.IN_DOUBT):
+        book.in_doubt[request_id] = codec.read_reservation(reservation)
+        read = {each: read.get(each) or _documents(connection, each) for each in (page, end_page)}
+        decision = read_decision(line_of(read, page, place))
+        settlement = read_settlement(line_of(read, end_page, end_place))
+        yield request_id, rollup_delta(decision, settlement)
+
+
+def _documents(connection: sqlite3.Connection, page: int) -> list[bytes]:
+    row = connection.execute(sql.DOCUMENTS, (page,)).fetchone()
+    return unpack(row[0]) if row else []
+
+
+def _check_holds(book: Book) -> None:
+    """What is held must be what the pending reservations hold (D3)."""
+    held_by: dict[AccountKey, int] = {}
+    for reserved in book.pending.values():
+        for hold in reserved.holds:
+            held_by[hold.account] = held_by.get(hold.account, 0) + hold.amount
+    for key, account in book.accounts.items():
+        if account.held != held_by.get(key, 0):
+            unreachable("D3", f"account {key} holds what no reservation explains")
+
+
+def _check_balances(book: Book, connection: sqlite3.Connection) -> None:
+    """The stored balances must be the replayed ones (D3)."""
+    found = 0
+    for row in connection.execute(sql.ACCOUNTS):
+        key = AccountKey(*row[:4])
+        found += key in book.accounts
+        _check_balance(key, Balance(*row[5:]), book)
+    if found < len(book.accounts):
+        stored = {AccountKey(*row[:4]) for row in connection.execute(sql.ACCOUNTS)}
+        for key in book.accounts.keys() - stored:
+            _check_balance(key, None, book)
+
+
+def _check_balance(key: AccountKey, stored: Balance | None, book: Book) -> None:
+    account = book.accounts.get(key)
+    replayed = account.balance() if account else None
+    if stored != replayed:
+        unreachable("D3", f"account {key} stands at {stored}, the journal says {replayed}")
