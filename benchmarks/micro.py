@@ -1,145 +1,57 @@
-"""The parts of a call, each by itself: in one process, without sockets."""
+"""The parts of a call: runs ``benchmarks/parts`` with pytest-benchmark and reads what it measured."""
 
-import asyncio
-import itertools
+import json
+import os
+import subprocess
+import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from benchmarks import scene
-from benchmarks.measure import Effort, Result, per_call, per_second
-from palyra.budgets.evaluate import verdict
-from palyra.daemon import SystemClock
-from palyra.gateway.asks import parse
-from palyra.ledger.book import Book
-from palyra.ledger.event import Settled
-from palyra.lifecycle import flow
-from palyra.lifecycle.authenticate import labels_of
-from palyra.lifecycle.engine import Engine
-from palyra.lifecycle.estimate import bound_of
-from palyra.lifecycle.plan import make_plan
-from palyra.lifecycle.route import route_call
-from palyra.lifecycle.weigh import CallCost, evaluate_all, read_balances
-from palyra.lifecycle.wire import Endpoint
-from palyra.store.memory import MemoryStore
-from palyra.store.sqlite import SqliteStore
-from palyra.upstream.meters import make_meter
+from benchmarks.measure import Result
 
-WAITERS = 256
-CALLS_PER_WAITER = 8
-CHUNK = (
-    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1795431004,'
-    b'"model":"bench-model","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,'
-    b'"finish_reason":null}],"usage":null}\n\n'
-)
+PARTS = Path(__file__).parent / "parts"
+_US = 1_000_000
+_ABOUT = {
+    "test_evaluate_5_of_10_000_policies": "match, read the balances, evaluate, combine",
+    "test_plan_a_call": "labels, route, estimate, 5 of 10,000 budgets, decision",
+    "test_a_governed_call_in_memory": "CPU: plan, reserve, settle, records; the ledger in memory",
+    "test_a_governed_call_on_disk": "CPU of all threads: the same, two durable commits a call, 64 in flight",
+    "test_the_wait_for_the_group_commit": "CPU of all threads; the wait itself in the next rows",
+}
 
 
-async def run(effort: Effort) -> list[Result]:
-    """All of them, cheapest first."""
-    clock = SystemClock()
-    loop = asyncio.get_running_loop()
-    store = MemoryStore(clock.now, loop)
-    engine = scene.engine(clock, store.ledger, store.records)
-    rows = [_parsing(effort), _evaluating(engine, effort), _planning(engine, effort)]
-    rows += [_booking(engine, effort), _metering(effort, hide=False), _metering(effort, hide=True)]
-    rows.append(await _whole_call(engine, store, effort))
-    with tempfile.TemporaryDirectory(prefix="palyra-bench-") as directory:
-        rows.append(await _committing(engine, clock, Path(directory) / "bench.db", effort))
-    return rows
-
-
-def _parsing(effort: Effort) -> Result:
-    raw = scene.body()
-    return per_call("parse a request", lambda: parse(Endpoint.chat_completions, raw), effort, "1 KB body")
-
-
-def _evaluating(engine: Engine, effort: Effort) -> Result:
-    call, subject, now = scene.call(engine), scene.subject(), engine.clock.now()
-    labels = labels_of(subject, call.hints)
-    route = route_call(call.ask.model, call.endpoint, subject, engine.registry, engine.prices, now)
-    bound = bound_of(call.ask, call.endpoint, route.model, 1_024)
-    index, mode = engine.rules.snapshot.index, engine.governance.mode
-
-    def evaluate() -> None:
-        readings = read_balances(index, labels, route, engine.ledger, now)
-        cost = CallCost(call.ask, route, engine.governance.unknown_price)
-        verdict(evaluate_all(readings, cost, bound, mode))
-
-    return per_call("evaluate budgets", evaluate, effort, f"5 of {scene.POLICIES:,} bind the call")
-
-
-def _planning(engine: Engine, effort: Effort) -> Result:
-    call, subject, index = scene.call(engine), scene.subject(), engine.rules.snapshot.index
-
-    def plan() -> None:
-        make_plan(call, subject, index, engine, engine.clock.now())
-
-    return per_call("plan a call", plan, effort, "estimate, route, evaluate, decision; 5 budgets")
-
-
-def _booking(engine: Engine, effort: Effort) -> Result:
-    plan = make_plan(
-        scene.call(engine), scene.subject(), engine.rules.snapshot.index, engine, engine.clock.now()
-    )
-    book, numbers = Book(), itertools.count()
-    amounts = {"cost_usd": 490_000, "requests": 1, "input_tokens": 250, "output_tokens": 120}
-
-    def book_one() -> None:
-        reserved = replace(plan.reservation, id=f"req_{next(numbers)}")
-        book.apply(reserved)
-        book.apply(Settled(reserved.id, reserved.at, amounts))
-
-    return per_call("reserve and settle", book_one, effort, "5 accounts, in memory")
-
-
-def _metering(effort: Effort, *, hide: bool) -> Result:
-    meter = make_meter(Endpoint.chat_completions, True, hide)
-    name = "meter a streamed chunk" + (", usage hidden" if hide else "")
-    return per_call(name, lambda: meter.feed(CHUNK), effort, f"{len(CHUNK)} bytes")
-
-
-async def _whole_call(engine: Engine, store: MemoryStore, effort: Effort) -> Result:
-    """One call after the other from parsing to settlement: the reciprocal is CPU time per call."""
-    count = max(20, int(effort.small_s * 2_000))
-
-    async def serve() -> int:
-        for _ in range(count):
-            answer = await flow.run(scene.call(engine), engine)
-            if not isinstance(answer, flow.Answered) or await answer.exchange.read() != scene.ANSWER:
-                raise AssertionError("the benchmark's call was not answered")
-        store.journal.writes.clear()
-        return count
-
-    return await per_second(
-        "whole call, no sockets",
-        serve,
-        effort,
-        "calls/s",
-        "5 budgets, ledger in memory, provider answers at once",
-    )
-
-
-async def _committing(engine: Engine, clock: SystemClock, path: Path, effort: Effort) -> Result:
-    """Reserve, wait for the disk, settle, wait for the disk: what the gateway does around a call."""
-    store = SqliteStore(path, clock.now, asyncio.get_running_loop())
-    durable = replace(engine, ledger=store.ledger, records=store.records)
-    per_waiter = CALLS_PER_WAITER if effort.small_s > 0.1 else 1
-
-    async def one_by_one() -> None:
-        for _ in range(per_waiter):
-            await flow.run(scene.call(durable), durable)
-
-    async def together() -> int:
-        await asyncio.gather(*(one_by_one() for _ in range(WAITERS)))
-        return WAITERS * per_waiter
-
-    try:
-        return await per_second(
-            "whole call, group commit",
-            together,
-            effort,
-            "calls/s",
-            f"as above on SQLite, synchronous=FULL, 2 commits a call, {WAITERS} callers",
+def run(*, quick: bool) -> list[Result]:
+    """All of them, or only the short ones. Raises AssertionError with pytest's output if one fails."""
+    with tempfile.TemporaryDirectory(prefix="palyra-parts-") as folder:
+        report = Path(folder) / "parts.json"
+        arguments = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
+        # The project's own options switch the plug-in off: with several processes it only warns.
+        arguments += ["-o", "addopts=--import-mode=importlib", str(PARTS)]
+        arguments += ["--benchmark-timer=time.process_time", f"--benchmark-json={report}"]
+        arguments += ["-k", "not governed and not group_commit"] if quick else []
+        # Called from a test, this process may be a worker, and workers do not measure.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        ran = subprocess.run(
+            arguments, cwd=PARTS.parents[1], env=environment, capture_output=True, text=True, check=False
         )
-    finally:
-        await asyncio.get_running_loop().run_in_executor(None, store.close)
+        if ran.returncode:
+            raise AssertionError(f"the benchmarks of the parts failed:\n{ran.stdout}\n{ran.stderr}")
+        measured = json.loads(report.read_text())["benchmarks"]
+    return [row for each in measured for row in _rows(each)]
+
+
+def _rows(measured: dict[str, Any]) -> list[Result]:
+    """The CPU time of one call, and what else was noted beside it."""
+    name, stats, extra = measured["name"], measured["stats"], measured["extra_info"]
+    each = _US / extra.get("calls", 1)
+    title = name.removeprefix("test_").replace("_", " ").replace("[]", "").replace("[", ", ").replace("]", "")
+    row = Result(
+        title, stats["median"] * each, "us", stats["min"] * each, stats["max"] * each, _ABOUT.get(name, "")
+    )
+    noted = [
+        Result(f"{title}, {key.removesuffix('_us')}", value, "us", value, value)
+        for key, value in extra.items()
+        if key.endswith("_us")
+    ]
+    return [row, *noted]

@@ -1,4 +1,4 @@
-"""Rows on the terminal and as JSON."""
+"""What a run leaves behind: rows of the small benchmarks on the terminal, and everything as JSON."""
 
 import json
 import os
@@ -9,36 +9,38 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Grid
 
 from benchmarks.measure import Result
+from benchmarks.side_by_side import Outcome
+from benchmarks.tables import number
+from benchmarks.trials import titled
 from palyra import __version__
 
 RESULTS = Path(__file__).parent / "results"
-NO_PEERS = (
-    "No other gateway is measured here yet, so these numbers say nothing about how Palyra compares. "
-    "Driver, provider and daemon share this machine's cores; compare runs of one machine only."
-)
 
 
 def show(rows: Sequence[Result], console: Console) -> None:
     """One line per row: median, range, what was measured."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("")
-    table.add_column("median", justify="right")
-    table.add_column("range", justify="right")
-    table.add_column("")
-    table.add_column("")
+    grid = Grid(box=None, header_style="bold", pad_edge=False)
+    console.print("parts of a call", style="italic")
+    for heading, justify in (
+        ("", "left"),
+        ("median", "right"),
+        ("range", "right"),
+        ("", "left"),
+        ("", "left"),
+    ):
+        grid.add_column(heading, justify="right" if justify == "right" else "left")
     for row in rows:
-        table.add_row(
-            row.name, _number(row.value), f"{_number(row.least)} - {_number(row.most)}", row.unit, row.about
-        )
-    console.print(table)
-    console.print(f"\n{NO_PEERS}")
+        span = f"{number(row.least)} - {number(row.most)}"
+        grid.add_row(row.name, number(row.value), span, row.unit, row.about)
+    console.print(grid)
+    console.print()
 
 
-def save(rows: Sequence[Result], folder: Path) -> Path:
-    """Write the rows with what they were measured on; returns the file."""
+def save(rows: Sequence[Result], outcome: Outcome, folder: Path) -> Path:
+    """Write what was measured, and on what; returns the file."""
     now = datetime.now(UTC)
     document = {
         "version": __version__,
@@ -46,14 +48,31 @@ def save(rows: Sequence[Result], folder: Path) -> Path:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
-        "peers": [],
         "rows": [asdict(row) for row in rows],
-    }
+    } | _document(outcome)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{now:%Y%m%dT%H%M%SZ}.json"
     path.write_text(json.dumps(document, indent=2) + "\n")
     return path
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1_000 else f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
+def _document(outcome: Outcome) -> dict[str, object]:
+    contenders = [
+        {
+            "name": each.contender.name,
+            "version": each.version,
+            "about": each.contender.about,
+            "problem": each.problem,
+        }
+        for each in outcome.entrants
+    ]
+    tables = [
+        {
+            "scene": table.scene,
+            "title": titled(table.load),
+            "load": table.load if isinstance(table.load, str) else asdict(table.load),
+            "rows": [asdict(row) for row in table.rows],
+        }
+        for table in outcome.tables
+    ]
+    return {"contenders": contenders, "tables": tables}

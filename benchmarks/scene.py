@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from palyra.budgets.policy import Known, Policy, PolicyDefaults, parse_policy
 from palyra.budgets.terms import Mode, UnknownPrice
 from palyra.daemon import SystemClock, TimeSortedIds
 from palyra.gateway.asks import parse
-from palyra.gateway.hints import read_hints
+from palyra.gateway.hints import read_header_hints, read_hints
 from palyra.identity.keys import ApiKey, Subject, hash_key, parse_key_entry
 from palyra.lifecycle.call import Call
 from palyra.lifecycle.engine import Engine, Governance
@@ -21,12 +21,16 @@ from palyra.pricing.entry import PriceEntry
 from palyra.pricing.rates import Rates
 from palyra.registry.models import Kind, Model, Provider
 from palyra.registry.registry import Registry
+from palyra.store.ledger import resolve
+from palyra.store.write import Write
 from palyra.upstream.meters import make_meter
 
 POLICIES = 10_000
 KEY = "sk-palyra-benchmark"
 MODEL = "bench-model"
 PRINCIPAL = "p7"
+SESSION = "run-1"
+SCOPES = ("global", f"principal:{PRINCIPAL}", "principal:*", f"model:{MODEL}", "provider:bench")
 BODY_BYTES = 1_024
 ANSWER = json.dumps(
     {
@@ -70,6 +74,21 @@ def _answer(sink: UpstreamSink) -> None:
     sink.end()
 
 
+class Forgetful:
+    """A journal that calls every write durable on the loop's next turn, and keeps none."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def accepts(self) -> bool:
+        """Always."""
+        return True
+
+    def append(self, write: Write) -> None:
+        """See ``Journal.append``."""
+        self._loop.call_soon(resolve, [write], None)
+
+
 class NoCatalog:
     """A price list that is empty."""
 
@@ -89,11 +108,10 @@ class NoCatalog:
         return []
 
 
-def documents(count: int = POLICIES) -> Iterator[dict[str, object]]:
-    """Budgets: five bind principal p7 on the model, the rest bind others."""
-    scopes = ["global", f"principal:{PRINCIPAL}", "principal:*", f"model:{MODEL}", "provider:bench"]
-    scopes += [f"principal:q{number}" for number in range(count - len(scopes))]
-    for number, scope in enumerate(scopes):
+def documents(count: int = POLICIES, binding: Sequence[str] = SCOPES) -> Iterator[dict[str, object]]:
+    """Budgets: those of the scopes ``binding`` bind principal p7 on the model, the rest bind others."""
+    others = [f"principal:q{number}" for number in range(count - len(binding))]
+    for number, scope in enumerate([*binding, *others]):
         yield {
             "id": f"budget-{number}",
             "scope": scope,
@@ -104,11 +122,11 @@ def documents(count: int = POLICIES) -> Iterator[dict[str, object]]:
         }
 
 
-def policies(count: int = POLICIES) -> list[Policy]:
+def policies(count: int = POLICIES, binding: Sequence[str] = SCOPES) -> list[Policy]:
     """The budgets, read."""
     return [
         parse_policy(each, defaults=PolicyDefaults(), version=1, actor="config", origin="file")
-        for each in documents(count)
+        for each in documents(count, binding)
     ]
 
 
@@ -122,8 +140,10 @@ def subject() -> Subject:
     return key().subject()
 
 
-def engine(clock: SystemClock, ledger: Ledger, records: Records) -> Engine:
-    """The path of a call, whole, on the given store."""
+def engine(
+    clock: SystemClock, ledger: Ledger, records: Records, in_force: Sequence[Policy] | None = None
+) -> Engine:
+    """The path of a call, whole, on the given store; without ``in_force`` under 10,000 budgets."""
     return Engine(
         clock=clock,
         ids=TimeSortedIds(),
@@ -136,7 +156,7 @@ def engine(clock: SystemClock, ledger: Ledger, records: Records) -> Engine:
             clock,
             random_bytes=lambda count: b"\0" * count,
             new_id=lambda: "key",
-            file_policies=policies(),
+            file_policies=policies() if in_force is None else in_force,
             file_keys=[key()],
             known=Known,
             defaults=PolicyDefaults(),
@@ -165,13 +185,13 @@ def call(serving: Engine) -> Call:
     """A received call, parsed as the gateway does."""
     raw = body()
     parsed = parse(Endpoint.chat_completions, raw)
-    headers: dict[bytes, bytes] = {b"x-palyra-agent": b"bench", b"x-palyra-session": b"run-1"}
+    headers: dict[bytes, bytes] = {b"x-palyra-agent": b"bench", b"x-palyra-session": SESSION.encode()}
     return Call(
         request_id=serving.ids.request_id(),
         received_at=serving.clock.now(),
         endpoint=Endpoint.chat_completions,
         credential=KEY,
-        hints=read_hints(headers, parsed.labelled),
+        hints=read_hints(read_header_hints(headers), parsed.labelled),
         ask=parsed.ask,
         body=parsed.body,
         raw_body=raw,
