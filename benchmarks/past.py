@@ -66,7 +66,7 @@ def _one_call(in_force: Sequence[Policy]) -> tuple[Write, Write]:
 def _repeated(reserve: Write, settle: Write, past: Past) -> Iterator[Write]:
     """The two writes of each call."""
     assert reserve.call is not None
-    decision, new_id = reserve.call.decision, TimeSortedIds().request_id
+    decision, new_id = reserve.call.decision.whole(), TimeSortedIds().request_id
     old_id, old_session = reserve.call.id.encode(), _quoted(scene.SESSION)
     for number in range(past.calls):
         request_id, session = new_id(), _session(number % past.sessions)
@@ -89,7 +89,7 @@ def _repeated(reserve: Write, settle: Write, past: Past) -> Iterator[Write]:
 def _balances(writes: Sequence[Write], past: Past) -> list[Row]:
     """A row for each account after all calls: what one call posts to it, as often as it was called upon."""
     rows: list[Row] = []
-    reserved, settled = (write.postings for write in writes)
+    reserved, settled = (write.entries for write in writes)
     for held, used in zip(reserved, settled, strict=True):
         assert held.account == used.account
         policy_id, metric, entity, start = held.account

@@ -188,7 +188,6 @@ def call(serving: Engine) -> Call:
     headers: dict[bytes, bytes] = {b"x-palyra-agent": b"bench", b"x-palyra-session": SESSION.encode()}
     return Call(
         request_id=serving.ids.request_id(),
-        received_at=serving.clock.now(),
         endpoint=Endpoint.chat_completions,
         credential=KEY,
         hints=read_hints(read_header_hints(headers), parsed.labelled),

@@ -168,7 +168,6 @@ class Bench:
         labels = {name.encode(): value.encode() for name, value in (headers or {}).items()}
         return Call(
             request_id=self.engine.ids.request_id(),
-            received_at=self.clock.now(),
             endpoint=endpoint,
             credential=principal,
             hints=read_hints(read_header_hints(labels), parsed.labelled),

@@ -9,8 +9,9 @@ from palyra.core.instant import NANOSECONDS, Instant
 from palyra.identity.keys import ApiKey
 from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.book import Book
-from palyra.ledger.event import Expired, Released, Reserved, Settled
-from palyra.lifecycle.decision import CallState, Decision, Settlement, StoredDecision
+from palyra.ledger.event import Expired, Released, Settled
+from palyra.ledger.held import Held, Reservation
+from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 from palyra.lifecycle.ports import (
     AccountStatus,
     AuditEntry,
@@ -126,27 +127,28 @@ class FakeLedger:
         return self.book.accounts
 
     def reserve(
-        self, event: Reserved, decision: Decision, claim: IdempotencyClaim | None, done: Done
+        self, event: Reservation, decision: AnyDecision, claim: IdempotencyClaim | None, done: Done
     ) -> Shortfall | None:
-        shortfall = self.book.shortfall(event.holds)
+        whole = event.reserved() if isinstance(event, Held) else event
+        shortfall = self.book.shortfall(whole.holds)
         if shortfall is None:
-            self.book.apply(event)
+            self.book.apply(whole)
             done(None)
         return shortfall
 
-    def settle(self, event: Settled, decision: Decision, settlement: Settlement, done: Done) -> None:
+    def settle(self, event: Settled, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         self.book.apply(event)
         done(None)
 
-    def release(self, event: Released, decision: Decision, settlement: Settlement, done: Done) -> None:
+    def release(self, event: Released, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         self.book.apply(event)
         done(None)
 
-    def expire(self, event: Expired, decision: Decision, settlement: Settlement, done: Done) -> None:
+    def expire(self, event: Expired, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         self.book.apply(event)
         done(None)
 
-    def pending(self) -> Sequence[Reserved]:
+    def pending(self) -> Sequence[Reservation]:
         return list(self.book.pending.values())
 
 

@@ -107,6 +107,13 @@ def test_no_usage_within_the_bounds_costs_more_than_the_bound(
         assert cost <= bound
 
 
+@given(sheets(), counts, counts)
+def test_the_bound_of_plain_text_is_that_of_a_call_without_anything_else(
+    sheet: PriceSheet, input_tokens: int, output_tokens: int
+) -> None:
+    assert sheet.text_bound(input_tokens, output_tokens) == sheet.upper_bound(input_tokens, output_tokens)
+
+
 @given(sheets(), calls(writes_free=True))
 def test_cache_writes_that_nobody_asked_for_are_within_the_bound(sheet: PriceSheet, call: Call) -> None:
     bound = call.upper_bound(replace(sheet, implicit_cache_writes=True), None)

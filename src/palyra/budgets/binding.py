@@ -8,6 +8,7 @@ import msgspec
 from palyra.budgets.policy import Policy
 from palyra.budgets.terms import Action, Metric, Mode, Then
 from palyra.budgets.windows import Interval, Window
+from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey
 
 _NO_LIMIT = 2**63
@@ -37,8 +38,8 @@ class Binding(msgspec.Struct, frozen=True, gc=False):
     """A policy that binds calls, the entity they are counted on, and the window it holds in.
 
     Made once for many calls: what each would have to work out again is worked out here. ``place`` is the
-    metric's in ``evaluate.Amounts``, ``within`` the most that is still ``ok``: the lower of
-    the limits. ``stops_at`` is the hard limit, None where the policy only alerts. ``tightens`` and
+    metric's in ``evaluate.Amounts``, ``within`` the most that is still ``ok`` and passes no threshold.
+    ``stops_at`` is the hard limit, None where the policy only alerts. ``tightens`` and
     ``notifies`` say whether it may ever make the mode stricter, or warn of a threshold.
     """
 
@@ -61,16 +62,17 @@ class Bindings(msgspec.Struct, frozen=True, gc=False):
     """All policies that bind a call, ordered by policy id, and what they have in common.
 
     ``capped``: some have a mode of their own. ``tightens`` and ``notifies``: as in ``Binding``, of any of
-    them.
+    them. ``until``: when other policies may bind, or other windows hold.
     """
 
     each: tuple[Binding, ...]
     capped: bool
     tightens: bool
     notifies: bool
+    until: Instant
 
     @classmethod
-    def of(cls, each: Iterable[Binding]) -> Self:
+    def of(cls, each: Iterable[Binding], until: Instant) -> Self:
         """These bindings, which are in the order of their policy ids."""
         found = tuple(each)
         return cls(
@@ -78,6 +80,7 @@ class Bindings(msgspec.Struct, frozen=True, gc=False):
             any(binding.mode is not None for binding in found),
             any(binding.tightens for binding in found),
             any(binding.notifies for binding in found),
+            until,
         )
 
 
@@ -85,6 +88,7 @@ def bind(policy: Policy, entity: str, window: Window) -> Binding:
     """The binding of ``policy`` on the account of ``entity`` in ``window``."""
     metric = policy.metric.value
     limits = [limit for limit in (policy.soft_limit, policy.hard_limit) if limit is not None]
+    limits += [level - 1 for level in policy.levels]
     return Binding(
         policy=policy,
         entity=entity,

@@ -320,19 +320,21 @@ def _worst(evaluations: Sequence[Evaluation]) -> Verdict:
     return Verdict(outcome, status, deciding, tuple(would))
 
 
-def tightest(evaluations: Iterable[Evaluation]) -> Evaluation | None:
+def tightest(evaluations: Sequence[Evaluation]) -> Evaluation | None:
     """The evaluation that has the least share of its hard limit left; None if none has a hard limit."""
-    found: Evaluation | None = None
-    left, limit = 0, 1
-    for evaluation in evaluations:
-        hard = evaluation.binding.hard_limit
-        if hard is None:
-            continue
-        remaining = hard - evaluation.consumed if hard > evaluation.consumed else 0
-        most = hard or 1
-        if found is None or remaining * limit < left * most:
-            found, left, limit = evaluation, remaining, most
-    return found
+    limits = [evaluation.binding.hard_limit for evaluation in evaluations]
+    place = least_left(limits, [evaluation.consumed for evaluation in evaluations])
+    return None if place is None else evaluations[place]
+
+
+def least_left(limits: Sequence[int | None], consumed: Sequence[int]) -> int | None:
+    """Where the least share of its limit is left; None if there is no limit."""
+    shares = [
+        -1.0 if limit is None else used / limit if used < limit else 1.0
+        for limit, used in zip(limits, consumed, strict=True)
+    ]
+    most = max(shares, default=-1.0)
+    return None if most < 0 else shares.index(most)
 
 
 def evaluation_to_dict(evaluation: Evaluation) -> dict[str, object]:

@@ -143,12 +143,13 @@ class PolicyIndex:
             self._keep(key, match)
         if not match[3]:
             return match[2]
-        return Bindings.of(
+        each_call = (
             bind(each.policy, each.entity, window_at(Interval.REQUEST, each.policy.zone, now))
             if each.each_call
             else each
             for each in match[2].each
         )
+        return Bindings.of(each_call, match[2].until)
 
     def _key(self, attributes: Attributes) -> _Key:
         """The attributes that decide: those that no policy looks at are the same for all."""
@@ -188,7 +189,7 @@ class PolicyIndex:
             since = max([since, *(edge for edge in edges if edge is not None and edge <= now)])
             until = min([until, *(edge for edge in edges if edge is not None and edge > now)])
         bindings.sort(key=attrgetter("policy.id"))
-        return _Match(since, until, Bindings.of(bindings), each_call)
+        return _Match(since, until, Bindings.of(bindings, Instant(until)), each_call)
 
     def _collect(self, attributes: Attributes) -> list[_Account]:
         """Every policy whose scope matches, whether or not it is in force now."""

@@ -46,9 +46,5 @@ def format_usd(nano: int) -> str:
     """Write nano-USD as a decimal string of USD with at least two decimals: 1_500_000_000 -> "1.50"."""
     if nano < 0:
         return "-" + format_usd(-nano)
-    # Below a dollar one is added, so that all nine decimals are there to be cut off.
-    digits = str(nano if nano >= NANO_PER_USD else nano + NANO_PER_USD)
-    decimals = digits[-9:].rstrip("0")
-    if len(decimals) < 2:
-        decimals = digits[-9:-7]
-    return f"{digits[:-9]}.{decimals}" if nano >= NANO_PER_USD else f"0.{decimals}"
+    text = f"{nano // NANO_PER_USD}.{nano % NANO_PER_USD:09d}"
+    return text[:-7] + text[-7:].rstrip("0")

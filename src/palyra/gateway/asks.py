@@ -162,6 +162,8 @@ def _plain_chat(raw: bytes) -> Parsed | None:
         False,
         0,
         chat.service_tier,
+        False,
+        chat.service_tier is None,
     )
     return Parsed(ask, chat, JsonBody(raw, _CHAT_CAPS, True))
 
@@ -267,6 +269,8 @@ def _ask(
     service_tier: str | None = None,
 ) -> Ask:
     media = count_media(fields, messages)
+    tier = service_tier or body.service_tier
+    hidden = hidden_input or media.stored_files
     return Ask(
         model=body.model,
         stream=bool(body.stream),
@@ -278,8 +282,9 @@ def _ask(
         audio=media.audio,
         cache_writes=media.cache_writes,
         web_searches=web_searches,
-        service_tier=service_tier or body.service_tier,
-        hidden_input=hidden_input or media.stored_files,
+        service_tier=tier,
+        hidden_input=hidden,
+        plain=not (media.images or media.audio or media.cache_writes or web_searches or tier or hidden),
     )
 
 

@@ -22,6 +22,7 @@ from palyra.lifecycle.authenticate import authenticate
 from palyra.lifecycle.call import Call
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.idempotency import Replay
+from palyra.lifecycle.respond import header_lines
 from palyra.lifecycle.wire import Endpoint
 from palyra.registry.registry import ENDPOINT_PATHS
 
@@ -82,15 +83,14 @@ class Door:
         exchange = answer.exchange
         status = exchange.status or 502
         if exchange.streams:
-            request.stream(status, answer.headers(), exchange)
+            request.stream(status, answer.lines(), exchange)
         else:
-            request.answer(status, answer.headers(), exchange.body())
+            request.answer(status, answer.lines(), exchange.body())
 
     def _call(self, head: Head, endpoint: Endpoint, raw: bytes, request_id: str) -> Call:
         parsed = parse(endpoint, raw)
         return Call(
             request_id=request_id,
-            received_at=self._engine.clock.now(),
             endpoint=endpoint,
             credential=head.credential,
             hints=read_hints(head.hints, parsed.labelled),
@@ -133,4 +133,4 @@ def _idempotency_key(fields: dict[bytes, bytes]) -> str | None:
 
 
 def _answer(request: Request, replay: Replay, *more: Header) -> None:
-    request.answer(replay.status, (*replay.headers, *more), replay.body)
+    request.answer(replay.status, header_lines((*replay.headers, *more)), replay.body)

@@ -30,7 +30,10 @@ _CLAUDE_SESSION = "_session_"
 
 
 class HeaderHints(NamedTuple):
-    """The labels that headers give, each None where they are silent."""
+    """The labels that headers give, each None where they are silent.
+
+    ``alone`` are the labels of a call whose body gives none.
+    """
 
     agent: str | None
     session: str | None
@@ -38,11 +41,12 @@ class HeaderHints(NamedTuple):
     task_class: str
     tags: Mapping[str, str]
     mode: Mode | None
+    alone: Hints
 
 
 def read_header_hints(headers: Headers) -> HeaderHints:
     """The labels among the headers. Raises InvalidRequest naming the header that cannot be accepted."""
-    return HeaderHints(
+    alone = Hints(
         _header(headers, b"x-palyra-agent"),
         _header(headers, b"x-palyra-session"),
         _header(headers, b"x-palyra-parent-session"),
@@ -50,12 +54,23 @@ def read_header_hints(headers: Headers) -> HeaderHints:
         _tags(headers.get(b"x-palyra-tags")),
         _mode(headers.get(b"x-palyra-mode")),
     )
+    return HeaderHints(
+        alone.agent,
+        alone.session,
+        alone.parent_session,
+        alone.task_class,
+        alone.tags,
+        alone.mode,
+        alone,
+    )
 
 
 def read_hints(given: HeaderHints, labelled: Labelled) -> Hints:
     """Labels of one call. Raises InvalidRequest naming the field of the body that cannot be accepted."""
+    if labelled.metadata is None and labelled.user is None and labelled.safety_identifier is None:
+        return given.alone
     metadata = labelled.metadata or _NO_METADATA
-    agent, session, parent, task_class, tags, mode = given
+    agent, session, parent, task_class, tags, mode, _ = given
     if session is None:
         named = metadata.session_id or metadata.session or _end_user(labelled, metadata)
         session = _label(named, "metadata.session_id")

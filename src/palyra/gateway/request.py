@@ -5,7 +5,7 @@ chunk as the provider sends it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 import structlog
@@ -15,9 +15,8 @@ from palyra.gateway import answer
 from palyra.gateway.head import Head
 from palyra.gateway.problems import ANTHROPIC, problem_body, problem_headers
 from palyra.lifecycle.dispatch import Exchange
+from palyra.lifecycle.respond import header_lines
 from palyra.lifecycle.waiting import Course, Wait
-
-Header = tuple[bytes, bytes]
 
 _JOIN_BYTES_MAX = 64 * 1024
 """Up to this size one write of a joined copy is cheaper than two writes."""
@@ -177,12 +176,12 @@ class Request:
 
     # What goes out.
 
-    def answer(self, status: int, headers: Iterable[Header], body: bytes) -> None:
-        """Send a whole answer."""
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send a whole answer; ``lines`` are those of its headers."""
         if self.response_complete:
             return
         framing = b"content-length: %d\r\n" % len(body)
-        head = answer.head(status, self._line.fixed_lines, headers, framing + self._connection_line())
+        head = answer.head(status, self._line.fixed_lines, lines, framing + self._connection_line())
         if self.head.method == "HEAD":
             body = b""
         if len(body) <= _JOIN_BYTES_MAX:
@@ -192,10 +191,10 @@ class Request:
             self._write(body)
         self._done()
 
-    def stream(self, status: int, headers: Iterable[Header], exchange: Exchange) -> None:
+    def stream(self, status: int, lines: bytes, exchange: Exchange) -> None:
         """Send the head of a stream; the exchange sends the rest through ``chunk`` and ``end``."""
         framing = b"transfer-encoding: chunked\r\n" if self.head.modern else b""
-        head = answer.head(status, self._line.fixed_lines, headers, framing + self._connection_line())
+        head = answer.head(status, self._line.fixed_lines, lines, framing + self._connection_line())
         self._write(head)
         self._head_sent = True
         self._exchange = exchange
@@ -224,7 +223,7 @@ class Request:
         """
         request_id = self._request_id or self._server.new_id()
         body = problem_body(error, request_id, anthropic=self._speaks_anthropic())
-        self.answer(error.status, problem_headers(error, request_id), body)
+        self.answer(error.status, header_lines(problem_headers(error, request_id)), body)
 
     def _start(self) -> None:
         if self.response_complete:

@@ -69,13 +69,30 @@ EMPTY = Balance(0, 0, 0, 0)
 
 
 class Account:
-    """Live balance of one account."""
+    """Live balance of one account.
 
-    __slots__ = ("held", "posted", "shadow_held", "shadow_posted", "window_end")
+    The shadow is kept as what the live balance has ``beyond`` it: nearly always nothing, so that a usual call
+    moves two figures and not four.
+    """
 
-    def __init__(self, window_end: int, balance: Balance = EMPTY) -> None:
+    __slots__ = ("beyond_held", "beyond_posted", "held", "key", "posted", "window_end")
+
+    def __init__(self, key: AccountKey, window_end: int, balance: Balance = EMPTY) -> None:
+        self.key = key
         self.window_end = Instant(window_end)
-        self.posted, self.held, self.shadow_posted, self.shadow_held = balance
+        self.posted, self.held, shadow_posted, shadow_held = balance
+        self.beyond_posted = self.posted - shadow_posted
+        self.beyond_held = self.held - shadow_held
+
+    @property
+    def shadow_posted(self) -> int:
+        """What would be posted had dry-run policies been enforced."""
+        return self.posted - self.beyond_posted
+
+    @property
+    def shadow_held(self) -> int:
+        """What would be held had dry-run policies been enforced."""
+        return self.held - self.beyond_held
 
     def balance(self) -> Balance:
         """Copy of the four figures."""
@@ -85,5 +102,5 @@ class Account:
         """Add one entry line."""
         self.posted += posting.posted
         self.held += posting.held
-        self.shadow_posted += posting.shadow_posted
-        self.shadow_held += posting.shadow_held
+        self.beyond_posted += posting.posted - posting.shadow_posted
+        self.beyond_held += posting.held - posting.shadow_held

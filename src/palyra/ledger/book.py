@@ -18,6 +18,7 @@ from palyra.ledger.account import (
     Shortfall,
 )
 from palyra.ledger.event import Expired, LedgerEvent, Released, Reserved, Settled
+from palyra.ledger.held import Entries, Held, HeldEntries, Reservation
 
 _Row = tuple[AccountKey, int, int, int, int, int]
 _posting: Callable[[type[Posting], _Row], Posting] = tuple[object, ...].__new__
@@ -29,7 +30,7 @@ class Book:
 
     def __init__(self) -> None:
         self.accounts: dict[AccountKey, Account] = {}
-        self.pending: dict[str, Reserved] = {}
+        self.pending: dict[str, Reservation] = {}
         self.in_doubt: dict[str, Reserved] = {}
 
     def balance(self, key: AccountKey) -> Balance:
@@ -49,7 +50,29 @@ class Book:
                     return Shortfall(hold.account, limit, consumed, hold.amount)
         return None
 
-    def apply(self, event: LedgerEvent) -> list[Posting]:
+    def hold(self, held: Held) -> Shortfall | None:
+        """Place the hold of a usual call, on all of its accounts or, where a limit has no room, on none.
+
+        What it does is what ``shortfall`` and ``apply`` do for the same reservation.
+        """
+        if held.id in self.pending:
+            unreachable("L3", f"reservation {held.id} is held already")
+        amounts, stakes = held.amounts, held.stakes
+        if amounts and min(amounts) < 0:
+            unreachable("L1", "a hold is never negative")
+        for account, amount, limit in zip(stakes.accounts, amounts, stakes.limits, strict=True):
+            total = account.held + amount
+            if account.posted + total > limit:
+                return _take_back(held, account, limit, amount)
+            account.held = total
+        self.pending[held.id] = held
+        return None
+
+    def reservation(self, reservation_id: str) -> Reserved:
+        """A pending reservation as the event that made it. Raises KeyError."""
+        return _event_of(self.pending[reservation_id])
+
+    def apply(self, event: LedgerEvent) -> Entries:
         """Apply one event and return its entry lines.
 
         Raises InvariantViolation when the event cannot follow what the book holds.
@@ -64,7 +87,7 @@ class Book:
 
     def restore(self, key: AccountKey, window_end: int, balance: Balance) -> None:
         """Put back an account that was stored, at start-up."""
-        self.accounts[key] = Account(window_end, balance)
+        self.accounts[key] = Account(key, window_end, balance)
 
     def forget_ended(self, now: Instant) -> int:
         """Drop accounts whose window is over and that hold nothing; returns how many."""
@@ -90,19 +113,21 @@ class Book:
             shadow = hold.shadow if hold.shadow > 0 else 0
             account = accounts.get(key)
             if account is None:
-                account = accounts[key] = Account(hold.window_end)
+                account = accounts[key] = Account(key, hold.window_end)
             held = account.held = account.held + amount
             if limit is not None and account.posted + held > limit:
                 exceeded = hold
-            account.shadow_held += shadow
+            account.beyond_held += amount - shadow
             postings.append(_posting(Posting, (key, hold.window_end, 0, amount, 0, shadow)))
         if exceeded is not None:
             # Said when every hold is placed, so that what is pending can be given back as a whole.
             unreachable("L1", f"account {exceeded.account} would stand above its limit {exceeded.limit}")
         return postings
 
-    def _settle(self, event: Settled) -> list[Posting]:
+    def _settle(self, event: Settled) -> Entries:
         reserved = self.pending.pop(event.id, None)
+        if isinstance(reserved, Held):
+            return _settle_held(reserved, event.amounts)
         if reserved is not None:
             return self._post(reserved.holds, event.amounts)
         reserved = self.in_doubt.pop(event.id, None)
@@ -127,7 +152,7 @@ class Book:
         reserved = self.pending.pop(reservation_id, None)
         if reserved is None:
             unreachable("L3", f"reservation {reservation_id} is not held")
-        return reserved
+        return _event_of(reserved)
 
     def _post(self, holds: Iterable[Hold], used: Mapping[str, int] | None) -> list[Posting]:
         """Void the holds and post what was ``used`` per metric; without it what was held."""
@@ -143,8 +168,8 @@ class Book:
             if account is not None:
                 account.posted += actual
                 account.held -= amount
-                account.shadow_posted += shadow_posted
-                account.shadow_held -= kept
+                account.beyond_posted += actual - shadow_posted
+                account.beyond_held -= amount - kept
             postings.append(_posting(Posting, (key, hold.window_end, actual, -amount, shadow_posted, -kept)))
         return postings
 
@@ -171,6 +196,27 @@ def replay(events: Iterable[LedgerEvent]) -> Book:
     for event in events:
         book.apply(event)
     return book
+
+
+def _event_of(reservation: Reservation) -> Reserved:
+    return reservation.reserved() if isinstance(reservation, Held) else reservation
+
+
+def _take_back(held: Held, short: Account, limit: int, amount: int) -> Shortfall:
+    """Undo what was placed on the accounts before the one that has no room."""
+    accounts = held.stakes.accounts
+    for account, placed in zip(accounts[: accounts.index(short)], held.amounts, strict=False):
+        account.held -= placed
+    return Shortfall(short.key, limit, short.posted + short.held, amount)
+
+
+def _settle_held(held: Held, used: Mapping[str, int]) -> HeldEntries:
+    """Void the hold and post what was used, also where that is more (L4)."""
+    stakes = held.stakes
+    for account, amount, metric in zip(stakes.accounts, held.amounts, stakes.metrics, strict=True):
+        account.posted += used.get(metric, 0)
+        account.held -= amount
+    return HeldEntries(held, used)
 
 
 def _shadow_of(hold: Hold, actual: int) -> int:

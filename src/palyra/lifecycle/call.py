@@ -6,7 +6,6 @@ from typing import Protocol
 import msgspec
 
 from palyra.budgets.terms import Mode
-from palyra.core.instant import Instant
 from palyra.lifecycle.wire import Endpoint
 
 
@@ -34,6 +33,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     service_tier: str | None
     hidden_input: bool = False
     """Input that is not in the body (a stored conversation, a file by id): bounded by the context window."""
+    plain: bool = False
+    """Text in and out and nothing else, at the standard tier."""
 
 
 class Hints(msgspec.Struct, frozen=True, gc=False):
@@ -51,7 +52,6 @@ class Call(msgspec.Struct, frozen=True):
     """A received call. ``headers`` are the end-to-end headers to forward; ``credential`` is in clear."""
 
     request_id: str
-    received_at: Instant
     endpoint: Endpoint
     credential: str | None
     hints: Hints

@@ -78,4 +78,4 @@ def _enforced(readings: Readings, modes: Sequence[Mode]) -> Readings:
             tried.append(structs.replace(binding, mode=None))
             posted, held = balance.shadow_posted, balance.shadow_held
             balances.append(Balance(posted, held, posted, held))
-    return Readings(Bindings.of(tried), balances)
+    return Readings(Bindings.of(tried, readings.bindings.until), balances)

@@ -136,9 +136,76 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """What was held at most, in nano-USD; None if it could not be computed."""
         return self.estimate.cost_bound if self.estimate else None
 
+    @property
+    def input_bytes(self) -> int | None:
+        """Bytes of the request's text, None if nothing was estimated."""
+        return self.estimate.input_bytes if self.estimate else None
+
     def elapsed_ms(self, now: Instant) -> int:
         """Milliseconds since the call was decided."""
         return (now - self.at) // 1_000_000
+
+    def whole(self) -> "Decision":
+        """See ``WrittenDecision.whole``."""
+        return self
+
+
+class DecisionKind(msgspec.Struct, frozen=True, gc=False):
+    """What the decisions of calls alike have in common, as far as the path asks for it."""
+
+    labels: Labels
+    model: str
+    provider: str
+    outcome: str
+    mode: str
+
+
+class WrittenDecision(msgspec.Struct, frozen=True, gc=False):
+    """A decision written without being spelled out: its ``document``, and what the path asks of it."""
+
+    request_id: str
+    at: Instant
+    input_bytes: int | None
+    cost_bound: int | None
+    document: bytes
+    kind: DecisionKind
+
+    @property
+    def labels(self) -> Labels:
+        """Who the call belongs to."""
+        return self.kind.labels
+
+    @property
+    def model(self) -> str:
+        """The model that serves the call."""
+        return self.kind.model
+
+    @property
+    def provider(self) -> str:
+        """Its provider."""
+        return self.kind.provider
+
+    @property
+    def outcome(self) -> str:
+        """What became of the call."""
+        return self.kind.outcome
+
+    @property
+    def counterfactual(self) -> None:
+        """No policy runs dry."""
+        return
+
+    def elapsed_ms(self, now: Instant) -> int:
+        """Milliseconds since the call was decided."""
+        return (now - self.at) // 1_000_000
+
+    def whole(self) -> Decision:
+        """The decision with all that it says."""
+        return read_decision(self.document)
+
+
+AnyDecision = Decision | WrittenDecision
+"""A decision, spelled out or only written."""
 
 
 class CostLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -195,9 +262,14 @@ class StoredDecision(msgspec.Struct, frozen=True, gc=False):
     settlement: Settlement | None
 
 
-def write_decision(decision: Decision) -> bytes:
+def write_decision(decision: AnyDecision) -> bytes:
     """The decision as it is stored: JSON."""
-    return _encoder.encode(decision)
+    return decision.document if isinstance(decision, WrittenDecision) else _encoder.encode(decision)
+
+
+def write_part(part: object) -> bytes:
+    """A part of a record as it stands in the whole."""
+    return _encoder.encode(part)
 
 
 def read_decision(stored: bytes | str) -> Decision:

@@ -23,6 +23,7 @@ from palyra.lifecycle.idempotency import Header, Replay
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.respond import answer_headers
 from palyra.lifecycle.settle import SUCCESS, Ending, resolve
+from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.waiting import Wait
 from palyra.lifecycle.wire import (
     Endpoint,
@@ -46,7 +47,7 @@ _TIMEOUTS = frozenset(
 )
 
 
-def dispatch(call: Call, plan: Plan, engine: Engine, *, keep: bool) -> "Exchange":
+def dispatch(call: Call, plan: Plan | UsualPlan, engine: Engine, *, keep: bool) -> "Exchange":
     """Send the call upstream. From here on it settles itself, whatever becomes of the client.
 
     ``keep``: a repeat of the call may ask for the same answer, so keep it while it passes.
@@ -115,7 +116,7 @@ class Exchange:
         "streams",
     )
 
-    def __init__(self, plan: Plan, engine: Engine, meter: UsageMeter, keep: bool) -> None:
+    def __init__(self, plan: Plan | UsualPlan, engine: Engine, meter: UsageMeter, keep: bool) -> None:
         self._plan = plan
         self._engine = engine
         self._meter = meter
@@ -154,8 +155,7 @@ class Exchange:
         """Status and headers arrived."""
         self._first_byte_ms = self._plan.decision.elapsed_ms(self._engine.clock.now())
         self.status = status
-        # Only Palyra speaks in Palyra's headers.
-        self.headers = [header for header in headers if not header[0].startswith(b"x-palyra-")]
+        self.headers = headers
         if status in SUCCESS and _is_stream(headers):
             self.streams = True
             self._ready.tell()

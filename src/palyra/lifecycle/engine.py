@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from palyra.budgets.terms import Mode, UnknownPrice
 from palyra.core.limits import CALLS_IN_FLIGHT_MAX, OUTPUT_TOKENS_WITHOUT_LIMIT, SETTLE_WAIT_S
 from palyra.lifecycle.idempotency import Replays
+from palyra.lifecycle.kinds import Kinds
 from palyra.lifecycle.patience import Patience
 from palyra.lifecycle.ports import Clock, Ids, Ledger, Records
 from palyra.lifecycle.rules import Rules
@@ -44,6 +45,7 @@ class Engine:
     prices: PriceBook
     governance: Governance
     token_counter: TokenCounter | None = None
+    kinds: Kinds = field(default_factory=Kinds)
     replays: Replays = field(default_factory=Replays)
     patience: Patience = field(default_factory=lambda: Patience(SETTLE_WAIT_S))
     calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX

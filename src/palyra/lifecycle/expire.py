@@ -11,7 +11,8 @@ import structlog
 
 from palyra.core.instant import Instant
 from palyra.core.limits import SETTLE_WAIT_S
-from palyra.ledger.event import Expired, Reserved
+from palyra.ledger.event import Expired
+from palyra.ledger.held import Reservation
 from palyra.lifecycle.decision import CallState, Decision, Settlement
 from palyra.lifecycle.engine import Engine
 from palyra.pricing.usage import Usage
@@ -31,7 +32,7 @@ async def expire_overdue(engine: Engine) -> int:
     return await _expire(engine, overdue, "its lease ran out")
 
 
-async def _expire(engine: Engine, reservations: Sequence[Reserved], reason: str) -> int:
+async def _expire(engine: Engine, reservations: Sequence[Reservation], reason: str) -> int:
     posted = [await _post(engine, reserved, reason) for reserved in reservations]
     if posted:
         _, waiting = await asyncio.wait(posted, timeout=SETTLE_WAIT_S)
@@ -41,7 +42,7 @@ async def _expire(engine: Engine, reservations: Sequence[Reserved], reason: str)
     return len(posted)
 
 
-async def _post(engine: Engine, reserved: Reserved, reason: str) -> "asyncio.Future[None]":
+async def _post(engine: Engine, reserved: Reservation, reason: str) -> "asyncio.Future[None]":
     """Post one reservation as held; the future is done when that is on disk."""
     durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     stored = await engine.records.decision(reserved.id)

@@ -13,10 +13,11 @@ from palyra.lifecycle.dispatch import Exchange, dispatch
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.estimate import cost_bound
 from palyra.lifecycle.idempotency import Header, Replay, claim_of, earlier_answer
-from palyra.lifecycle.plan import Plan, make_plan
+from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.reserve import reserve
-from palyra.lifecycle.respond import answer_headers, decision_headers, refusal
+from palyra.lifecycle.respond import answer_headers, answer_lines, decision_headers, refusal
 from palyra.lifecycle.route import find_sheet
+from palyra.lifecycle.usual import UsualPlan, plan_call
 from palyra.registry.registry import speaks
 
 CHEAPER_MODELS_MAX = 5
@@ -26,12 +27,16 @@ CHEAPER_MODELS_MAX = 5
 class Answered:
     """A call that ran. For a stream the exchange is still going; otherwise it is settled on disk."""
 
-    plan: Plan
+    plan: Plan | UsualPlan
     exchange: Exchange
 
     def headers(self) -> list[Header]:
         """The provider's headers and Palyra's; the real cost is among them unless it is a stream."""
         return answer_headers(self.plan, self.exchange.headers, self.exchange.acknowledged)
+
+    def lines(self) -> bytes:
+        """The same as lines of HTTP."""
+        return answer_lines(self.plan, self.exchange.headers, self.exchange.acknowledged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,8 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
             return Repeated(*earlier)
     if engine.full:
         raise Overloaded("too many calls are in flight; retry in a moment")
-    plan = make_plan(call, subject, rules.index, engine, engine.clock.now())
-    if not plan.judgement.admitted:
+    plan = plan_call(call, subject, rules.index, engine, engine.clock.now())
+    if isinstance(plan, Plan) and not plan.admitted:
         raise _refuse(plan, call, subject, engine)
     await reserve(plan, claim, engine)
     exchange = dispatch(call, plan, engine, keep=claim is not None)

@@ -37,6 +37,8 @@ _OK, _ENFORCED = Status.OK, Mode.ENFORCED
 _WORD: Mapping[StrEnum, str] = {
     word: word.value for kind in (Endpoint, Mode, Outcome, Status) for word in kind
 }
+_COUNTED, _BY_BYTES, _BY_RATIO = METHODS = ("tokenizer", "bytes", "bytes x observed ratio")
+"""How the expected input of a call was found."""
 COUNTED_KIND = "openai"
 """The kind of provider whose tokens a ``TokenCounter`` may count."""
 
@@ -49,6 +51,16 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     judgement: Judgement
     reservation: Reserved
     sheet: PriceSheet | None
+
+    @property
+    def granted(self) -> Bound:
+        """The most that the call may use."""
+        return self.judgement.granted
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the call may run."""
+        return self.judgement.admitted
 
     @property
     def output_cap(self) -> int | None:
@@ -149,7 +161,7 @@ def _estimate(
     engine: Engine,
 ) -> EstimateRecord:
     ask = call.ask
-    expected, method = _expected_input(call, route, engine)
+    expected, method = expected_tokens(call, route, engine)
     output = asked.output_tokens // EXPECTED_OUTPUT_SHARE
     return EstimateRecord(
         ask.text_bytes,
@@ -164,7 +176,7 @@ def _estimate(
     )
 
 
-def _expected_input(call: Call, route: Route, engine: Engine) -> tuple[int, str]:
+def expected_tokens(call: Call, route: Route, engine: Engine) -> tuple[int, str]:
     """Expected input tokens and how they were found: counted where the vocabulary is known, else by bytes.
 
     Media and stored input are no text to count.
@@ -174,9 +186,9 @@ def _expected_input(call: Call, route: Route, engine: Engine) -> tuple[int, str]
     if count is not None and route.provider_kind == COUNTED_KIND and _is_text(ask):
         counted = count(route.model.upstream_name, call.raw_body)
         if counted is not None:
-            return max(1, counted), "tokenizer"
+            return max(1, counted), _COUNTED
     ratio = engine.records.input_ratio(route.model.provider, route.model.id)
-    return expected_input(ask, ratio), "bytes" if ratio is None else "bytes x observed ratio"
+    return expected_input(ask, ratio), _BY_BYTES if ratio is None else _BY_RATIO
 
 
 def _is_text(ask: Ask) -> bool:

@@ -8,8 +8,9 @@ from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
-from palyra.ledger.event import Expired, Released, Reserved, Settled
-from palyra.lifecycle.decision import CallState, Decision, Settlement, StoredDecision
+from palyra.ledger.event import Expired, Released, Settled
+from palyra.ledger.held import Reservation
+from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 
 Done = Callable[[Exception | None], None]
 """Called once on the loop thread: with None when the change is on disk, else with why it is not."""
@@ -67,7 +68,11 @@ class Ledger(Protocol):
         ...
 
     def reserve(
-        self, event: Reserved, decision: Decision, claim: IdempotencyClaim | None, done: Done
+        self,
+        event: Reservation,
+        decision: AnyDecision,
+        claim: IdempotencyClaim | None,
+        done: Done,
     ) -> Shortfall | None:
         """Hold on every account or on none (L5). A Shortfall: nothing changed, ``done`` is not called.
 
@@ -75,19 +80,19 @@ class Ledger(Protocol):
         """
         ...
 
-    def settle(self, event: Settled, decision: Decision, settlement: Settlement, done: Done) -> None:
+    def settle(self, event: Settled, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         """Post real usage (L3: the first resolution wins, a repeat only calls ``done``)."""
         ...
 
-    def release(self, event: Released, decision: Decision, settlement: Settlement, done: Done) -> None:
+    def release(self, event: Released, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         """Void the hold; the idempotency key becomes free again."""
         ...
 
-    def expire(self, event: Expired, decision: Decision, settlement: Settlement, done: Done) -> None:
+    def expire(self, event: Expired, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         """Post the held amounts, in doubt."""
         ...
 
-    def pending(self) -> Sequence[Reserved]:
+    def pending(self) -> Sequence[Reservation]:
         """Reservations that are neither settled, released nor expired."""
         ...
 

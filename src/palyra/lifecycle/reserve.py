@@ -8,12 +8,13 @@ from palyra.lifecycle.decision import CallState, Settlement
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.ports import IdempotencyClaim
+from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.waiting import Wait
 
 GONE = "the caller went away before the call was sent"
 
 
-async def reserve(plan: Plan, claim: IdempotencyClaim | None, engine: Engine) -> None:
+async def reserve(plan: Plan | UsualPlan, claim: IdempotencyClaim | None, engine: Engine) -> None:
     """Hold every amount of the plan, all or none (L5). Raises LedgerUnavailable.
 
     A caller that is cancelled while it waits leaves nothing held: the hold is released once it is durable.
@@ -32,7 +33,7 @@ async def reserve(plan: Plan, claim: IdempotencyClaim | None, engine: Engine) ->
         engine.reserving -= 1
 
 
-def give_back(plan: Plan, reason: str, engine: Engine) -> None:
+def give_back(plan: Plan | UsualPlan, reason: str, engine: Engine) -> None:
     """Void the hold of a call that never went upstream."""
     now = engine.clock.now()
     settlement = Settlement(

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from palyra.budgets.binding import PLACES
-from palyra.budgets.evaluate import Evaluation, Outcome, Status, amounts_of, tightest
+from palyra.budgets.binding import PLACES, Binding
+from palyra.budgets.evaluate import Evaluation, Outcome, Status, amounts_of, least_left, tightest
 from palyra.budgets.terms import Metric, Then, amount_fields, format_amount
 from palyra.core.errors import ApprovalRequired, BudgetExceeded, PalyraError, PriceUnknown
 from palyra.core.instant import isoformat
 from palyra.core.money import format_usd
 from palyra.lifecycle.decision import Decision, Settlement
 from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.weigh import Judgement
 
 Header = tuple[bytes, bytes]
@@ -24,8 +25,11 @@ _OK, _ADMIT = Status.OK, Outcome.ADMIT
 _COST = PLACES[Metric.COST_USD]
 
 
-def decision_headers(plan: Plan, settlement: Settlement | None = None) -> list[Header]:
+def decision_headers(plan: Plan | UsualPlan, settlement: Settlement | None = None) -> list[Header]:
     """The headers of a decided call; the real cost is there once ``settlement`` is known."""
+    if isinstance(plan, UsualPlan):
+        lines = _usual_lines(plan, settlement).split(b"\r\n")[:-1]
+        return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
     decision, judgement = plan.decision, plan.judgement
     headers = [(b"x-palyra-request-id", decision.request_id.encode())]
     headers += _route_headers(
@@ -49,11 +53,36 @@ def decision_headers(plan: Plan, settlement: Settlement | None = None) -> list[H
 
 
 def answer_headers(
-    plan: Plan, provider_headers: Sequence[Header], settlement: Settlement | None
+    plan: Plan | UsualPlan, provider_headers: Sequence[Header], settlement: Settlement | None
 ) -> list[Header]:
     """All headers of an answer: the provider's that a client may see, then Palyra's."""
-    passed = [header for header in provider_headers if header[0] not in NOT_PASSED]
-    return passed + decision_headers(plan, settlement)
+    return _passed(provider_headers) + decision_headers(plan, settlement)
+
+
+def answer_lines(
+    plan: Plan | UsualPlan, provider_headers: Sequence[Header], settlement: Settlement | None
+) -> bytes:
+    """``answer_headers`` as lines of HTTP. Raises ValueError for a header that would forge a line."""
+    if isinstance(plan, Plan):
+        return header_lines(answer_headers(plan, provider_headers, settlement))
+    return header_lines(_passed(provider_headers)) + _usual_lines(plan, settlement)
+
+
+def _passed(provider_headers: Sequence[Header]) -> list[Header]:
+    """The provider's headers that a client may see: only Palyra speaks in Palyra's."""
+    return [
+        header
+        for header in provider_headers
+        if header[0] not in NOT_PASSED and not header[0].startswith(b"x-palyra-")
+    ]
+
+
+def header_lines(headers: Sequence[Header]) -> bytes:
+    """Headers as lines of HTTP. Raises ValueError for one that would forge a line."""
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
+        raise ValueError("a header of an answer has a line break in it")
+    return lines
 
 
 def refusal(plan: Plan, cheaper_models: Sequence[str]) -> PalyraError:
@@ -71,6 +100,11 @@ def refusal(plan: Plan, cheaper_models: Sequence[str]) -> PalyraError:
 
 
 @lru_cache(_ROUTES_KEPT)
+def _route_lines(outcome: str, mode: str, model: str, recommended: str, route: str) -> bytes:
+    return header_lines(_route_headers(outcome, mode, model, recommended, route))
+
+
+@lru_cache(_ROUTES_KEPT)
 def _route_headers(outcome: str, mode: str, model: str, recommended: str, route: str) -> tuple[Header, ...]:
     """What many calls are told alike."""
     return (
@@ -80,6 +114,28 @@ def _route_headers(outcome: str, mode: str, model: str, recommended: str, route:
         (b"x-palyra-recommended-model", _text(recommended)),
         (b"x-palyra-route", route.encode()),
     )
+
+
+def _usual_lines(plan: UsualPlan, settlement: Settlement | None) -> bytes:
+    """What ``decision_headers`` tells of a usual call."""
+    decision, kind = plan.decision, plan.prepared.kind
+    lines = b"x-palyra-request-id: %b\r\n%bx-palyra-estimated-cost-usd: %b\r\n" % (
+        decision.request_id.encode(),
+        _route_lines(kind.outcome, kind.mode, kind.model, kind.model, "proceed"),
+        format_usd(decision.cost_bound or 0).encode(),
+    )
+    if settlement is not None and settlement.cost is not None:
+        lines += b"x-palyra-cost-usd: %b\r\n" % format_usd(settlement.cost).encode()
+    bindings = plan.prepared.bindings.each
+    place = least_left(plan.prepared.hard_limits, plan.consumed)
+    if place is not None:
+        binding = bindings[place]
+        held = plan.reservation.amounts[place]
+        taken = held if settlement is None else _used(binding, settlement, held)
+        left = (binding.hard_limit or 0) - plan.consumed[place] - taken
+        remaining = format_amount(binding.policy.metric, left if left > 0 else 0)
+        lines += b"x-palyra-budget-remaining: %b\r\n" % _text(f"{binding.policy.id}={remaining}")
+    return lines
 
 
 def _add_budgets(headers: list[Header], judgement: Judgement, settlement: Settlement | None) -> None:
@@ -109,12 +165,18 @@ def _taken(evaluation: Evaluation, settlement: Settlement | None) -> int:
     """What this call takes from the account: its real usage once known, else what it holds."""
     if evaluation.outcome is not _ADMIT:
         return 0
-    if settlement is None or settlement.usage is None:
-        return evaluation.amount or 0
-    if evaluation.binding.place == _COST:
+    held = evaluation.amount or 0
+    return held if settlement is None else _used(evaluation.binding, settlement, held)
+
+
+def _used(binding: Binding, settlement: Settlement, held: int) -> int:
+    """What a call that is over took from an account: what it held, if nobody knows its usage."""
+    usage = settlement.usage
+    if usage is None:
+        return held
+    if binding.place == _COST:
         return settlement.cost or 0
-    used = amounts_of(settlement.cost, settlement.usage.input_tokens, settlement.usage.output_tokens)
-    return used[evaluation.binding.place] or 0
+    return amounts_of(settlement.cost, usage.input_tokens, usage.output_tokens)[binding.place] or 0
 
 
 def _detail(decision: Decision, deciding: Evaluation, cheaper_models: Sequence[str]) -> dict[str, object]:

@@ -58,6 +58,12 @@ def find_sheet(model: Model, kind: str, prices: PriceBook, now: Instant) -> Pric
     return sheet
 
 
+def prices_until(model: Model, kind: str, prices: PriceBook, now: Instant) -> Instant:
+    """How long ``find_sheet`` goes on finding what it finds now."""
+    names = (model.upstream_name, model.id)
+    return min([prices.dated(model.provider, kind, name, now).until for name in names])
+
+
 def price_record(sheet: PriceSheet, version: str, *, known: bool) -> PriceRecord:
     """What the decision says of the prices it used."""
     return PriceRecord(sheet.provider, sheet.model, sheet.source, sheet.entry_id, version, known)

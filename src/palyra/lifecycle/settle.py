@@ -19,6 +19,7 @@ from palyra.ledger.account import Hold
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.lifecycle.decision import CallState, Settlement
 from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.wire import Reported, UpstreamFailure
 from palyra.pricing.usage import Metered, Usage
 
@@ -44,7 +45,7 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
 Resolution = tuple[Settled | Released | Expired, Settlement]
 
 
-def resolve(plan: Plan, ending: Ending) -> Resolution:
+def resolve(plan: Plan | UsualPlan, ending: Ending) -> Resolution:
     """The event that ends the reservation and the record that explains it."""
     failure = ending.failure
     if ending.status is None:
@@ -57,12 +58,12 @@ def resolve(plan: Plan, ending: Ending) -> Resolution:
     return _settled(plan, ending, metered_of(plan, ending))
 
 
-def metered_of(plan: Plan, ending: Ending) -> Metered:
+def metered_of(plan: Plan | UsualPlan, ending: Ending) -> Metered:
     """The usage to bill: the provider's where it said all of it, else completed by an estimate (L6)."""
     reported = ending.reported
     if reported is not None and reported.input_known and reported.output_known:
         return Metered(reported.usage, "provider", "", reported.service_tier, reported.model)
-    bound = plan.judgement.granted
+    bound = plan.granted
     seen = max(1, min(ending.seen_output_bytes, bound.output_tokens)) if bound.output_tokens else 0
     if reported is None:
         return Metered(Usage(bound.input_tokens, seen), "estimated", _why(ending))
@@ -87,7 +88,7 @@ def _why(ending: Ending) -> str:
     return "the provider reported no usable usage"
 
 
-def _settled(plan: Plan, ending: Ending, metered: Metered) -> Resolution:
+def _settled(plan: Plan | UsualPlan, ending: Ending, metered: Metered) -> Resolution:
     usage, sheet = metered.usage, plan.sheet
     cost = None if sheet is None else sheet.cost(usage, metered.service_tier)
     if sheet is not None and cost is None:
@@ -103,9 +104,23 @@ def _settled(plan: Plan, ending: Ending, metered: Metered) -> Resolution:
     }
     if cost is not None:
         amounts["cost_usd"] = cost
-    overrun = _is_overrun(plan.reservation.holds, amounts)
+    overrun = not _is_within(plan, usage, cost) and _is_overrun(plan.reservation.holds, amounts)
     settlement = _settlement(plan, ending, _SETTLED, metered.reason, metered, cost, overrun)
     return Settled(plan.reservation.id, ending.at, amounts), settlement
+
+
+def _is_within(plan: Plan | UsualPlan, usage: Usage, cost: int | None) -> bool:
+    """Whether each amount is within its bound, so that no account can have been overrun.
+
+    Only of a usual plan: another may hold less than its bound says on an account of its own rules.
+    """
+    return (
+        isinstance(plan, UsualPlan)
+        and cost is not None
+        and cost <= (plan.decision.cost_bound or 0)
+        and usage.input_tokens <= plan.granted.input_tokens
+        and usage.output_tokens <= plan.granted.output_tokens
+    )
 
 
 def _is_overrun(holds: Sequence[Hold], amounts: Mapping[str, int]) -> bool:
@@ -116,13 +131,13 @@ def _is_overrun(holds: Sequence[Hold], amounts: Mapping[str, int]) -> bool:
     return False
 
 
-def _released(plan: Plan, ending: Ending, reason: str) -> Resolution:
+def _released(plan: Plan | UsualPlan, ending: Ending, reason: str) -> Resolution:
     settlement = _settlement(plan, ending, CallState.RELEASED, reason, None, None, overrun=False)
     return Released(plan.reservation.id, ending.at, reason), settlement
 
 
-def _in_doubt(plan: Plan, ending: Ending, reason: str) -> Resolution:
-    bound = plan.judgement.granted
+def _in_doubt(plan: Plan | UsualPlan, ending: Ending, reason: str) -> Resolution:
+    bound = plan.granted
     metered = Metered(Usage(bound.input_tokens, bound.output_tokens), "estimated", reason)
     cost = plan.decision.cost_bound
     settlement = _settlement(plan, ending, CallState.IN_DOUBT, reason, metered, cost, overrun=False)
@@ -130,7 +145,7 @@ def _in_doubt(plan: Plan, ending: Ending, reason: str) -> Resolution:
 
 
 def _settlement(
-    plan: Plan,
+    plan: Plan | UsualPlan,
     ending: Ending,
     state: CallState,
     reason: str,
@@ -176,7 +191,7 @@ def _settlement(
     )
 
 
-def _counterfactual_cost(plan: Plan, metered: Metered, cost: int | None) -> int | None:
+def _counterfactual_cost(plan: Plan | UsualPlan, metered: Metered, cost: int | None) -> int | None:
     """What the call would have cost had the dry-run policies been enforced."""
     shadow = plan.decision.counterfactual
     if shadow is None or plan.sheet is None:
@@ -185,7 +200,7 @@ def _counterfactual_cost(plan: Plan, metered: Metered, cost: int | None) -> int 
         return 0
     if shadow.clamped_output_tokens is None:
         return cost
-    most = shadow.clamped_output_tokens * plan.judgement.granted.choices
+    most = shadow.clamped_output_tokens * plan.granted.choices
     usage = metered.usage
     if usage.output_tokens <= most:
         return cost

@@ -46,14 +46,18 @@ class PriceBook:
 
     def find(self, provider_id: str, provider_kind: str, model: str, at: Instant) -> PriceSheet | None:
         """The prices of ``model`` at the instant of the call; None if nothing prices it."""
+        return self.dated(provider_id, provider_kind, model, at).sheet
+
+    def dated(self, provider_id: str, provider_kind: str, model: str, at: Instant) -> DatedSheet:
+        """What ``find`` finds, and how long it holds."""
         hit = self._found.get((provider_id, provider_kind, model))
         if hit is not None and hit.since <= at < hit.until:
-            return hit.sheet
+            return hit
         fresh = self._resolve(provider_id, provider_kind, model, at)
         while len(self._found) >= _CACHE_MAX:
             del self._found[next(iter(self._found))]
         self._found[provider_id, provider_kind, model] = fresh
-        return fresh.sheet
+        return fresh
 
     def ceiling(self, provider_kind: str) -> PriceSheet:
         """The dearest of every unit known for this kind of provider, for ``unknown_price = "ceiling"``.

@@ -93,6 +93,8 @@ class PriceSheet:
     _limits: dict[tuple[str | None, bool, bool, bool], tuple[_Limits, ...]] = field(
         init=False, repr=False, compare=False
     )
+    _text_limits: tuple[_Limits, ...] = field(init=False, repr=False, compare=False)
+    _usual_prices: tuple[_Scaled, ...] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if STANDARD not in self.tiers:
@@ -111,6 +113,9 @@ class PriceSheet:
         object.__setattr__(self, "_compiled", with_tiers)
         object.__setattr__(self, "_limits", {})
         object.__setattr__(self, "_fees", (_whole(self.request or Decimal(0), NANO_PER_USD * scale), search))
+        usual = with_tiers[STANDARD]
+        object.__setattr__(self, "_usual_prices", usual[0].prices if len(usual) == 1 else None)
+        object.__setattr__(self, "_text_limits", self._steps(None, False, False, False))
 
     @property
     def standard(self) -> Rates:
@@ -142,8 +147,10 @@ class PriceSheet:
         self, input_tokens: int, output_tokens: int, service_tier: str | None = None
     ) -> NanoUsd | None:
         """``cost`` of a call that used plain input and output and nothing else."""
-        prices = self._bracket(input_tokens, service_tier).prices
-        of_input, of_output = prices[0], prices[1]
+        usual = self._usual_prices
+        if usual is None or service_tier is not None:
+            usual = self._bracket(input_tokens, service_tier).prices
+        of_input, of_output = usual[0], usual[1]
         if (of_input is None and input_tokens) or (of_output is None and output_tokens):
             return None
         total = self._fees[0] + input_tokens * (of_input or 0) + output_tokens * (of_output or 0)
@@ -182,6 +189,19 @@ class PriceSheet:
         if fixed is None or (rate is None and output_tokens):
             return None
         bound = -(-(fixed + output_tokens * (rate or 0)) // self._scale)
+        return NanoUsd(bound if bound < INT64_MAX else INT64_MAX)
+
+    def text_bound(self, input_tokens: int, output_tokens: int) -> NanoUsd | None:
+        """``upper_bound`` of a call of plain text; None also where a price is missing that it might not need.
+
+        For counts that are not negative.
+        """
+        steps = self._text_limits
+        limits = steps[0] if len(steps) == 1 else _last_below(steps, input_tokens)
+        of_input, of_output = limits.input, limits.output
+        if of_input is None or of_output is None:
+            return None
+        bound = -(-(self._fees[0] + input_tokens * of_input + output_tokens * of_output) // self._scale)
         return NanoUsd(bound if bound < INT64_MAX else INT64_MAX)
 
     def affordable_output(

@@ -146,7 +146,7 @@ def _account_rows(batch: Sequence[Write]) -> list[Row]:
     """Entry lines summed per account: a hot account costs one row per commit."""
     sums: dict[AccountKey, list[int]] = {}
     for write in batch:
-        for account, window_end, posted, held, shadow_posted, shadow_held in write.postings:
+        for account, window_end, posted, held, shadow_posted, shadow_held in write.entries:
             figures = sums.get(account)
             if figures is None:
                 sums[account] = [window_end, posted, held, shadow_posted, shadow_held]

@@ -14,8 +14,9 @@ from palyra.core.instant import NANOSECONDS, Instant
 from palyra.core.limits import IDEMPOTENCY_TTL_S
 from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.book import Book
-from palyra.ledger.event import Expired, LedgerEvent, Released, Reserved, Settled
-from palyra.lifecycle.decision import CallState, Decision, Settlement
+from palyra.ledger.event import Expired, LedgerEvent, Released, Settled
+from palyra.ledger.held import Entries, Held, HeldEntries, Reservation
+from palyra.lifecycle.decision import AnyDecision, CallState, Settlement, WrittenDecision
 from palyra.lifecycle.ports import Done, IdempotencyClaim, IdempotencyEntry
 from palyra.store.codec import encode
 from palyra.store.page import Record
@@ -80,26 +81,30 @@ class JournaledLedger:
         """See ``Ledger.balance``."""
         return self._book.balance(key)
 
-    def pending(self) -> Sequence[Reserved]:
+    def pending(self) -> Sequence[Reservation]:
         """See ``Ledger.pending``."""
         return list(self._book.pending.values())
 
     def reserve(
-        self, event: Reserved, decision: Decision, claim: IdempotencyClaim | None, done: Done
+        self,
+        event: Reservation,
+        decision: AnyDecision,
+        claim: IdempotencyClaim | None,
+        done: Done,
     ) -> Shortfall | None:
         """See ``Ledger.reserve``."""
         if not self._journal.accepts():
             raise LedgerUnavailable("the ledger cannot take new calls right now; retry shortly")
-        shortfall = self._book.shortfall(event.holds)
-        if shortfall is not None:
-            return shortfall
+        entries = self._hold(event)
+        if isinstance(entries, Shortfall):
+            return entries
         call = self._open[event.id] = Filed(event.id, decision)
         write = Write(
             event.at,
             False,
             call=call,
             state=CallState.PENDING,
-            postings=self._book.apply(event),
+            entries=entries,
             landed=self._on_reserved,
             done=done,
         )
@@ -109,7 +114,13 @@ class JournaledLedger:
         self._journal.append(write)
         return None
 
-    def settle(self, event: Settled, decision: Decision, settlement: Settlement, done: Done) -> None:
+    def _hold(self, event: Reservation) -> Entries | Shortfall:
+        """Place a hold, on all of its accounts or on none."""
+        if isinstance(event, Held):
+            return self._book.hold(event) or HeldEntries(event, None)
+        return self._book.shortfall(event.holds) or self._book.apply(event)
+
+    def settle(self, event: Settled, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         """See ``Ledger.settle``."""
         late = event.id in self._book.in_doubt
         if not late and event.id not in self._book.pending:
@@ -123,11 +134,11 @@ class JournaledLedger:
         self._meter(decision, delta)
         self._close(event, decision, settlement, delta, done)
 
-    def release(self, event: Released, decision: Decision, settlement: Settlement, done: Done) -> None:
+    def release(self, event: Released, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         """See ``Ledger.release``."""
         self._close(event, decision, settlement, NOTHING, done)
 
-    def expire(self, event: Expired, decision: Decision, settlement: Settlement, done: Done) -> None:
+    def expire(self, event: Expired, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         """See ``Ledger.expire``."""
         delta = rollup_delta(decision, settlement)
         if event.id in self._book.pending:
@@ -168,7 +179,12 @@ class JournaledLedger:
             self._metered[provider, model] = (metered_bytes, tokens)
 
     def _close(
-        self, event: LedgerEvent, decision: Decision, settlement: Settlement, delta: RollupDelta, done: Done
+        self,
+        event: LedgerEvent,
+        decision: AnyDecision,
+        settlement: Settlement,
+        delta: RollupDelta,
+        done: Done,
     ) -> None:
         if isinstance(event, Released | Expired) and event.id not in self._book.pending:
             self._repeat(event, done)
@@ -178,8 +194,8 @@ class JournaledLedger:
             True,
             call=self._open.get(event.id) or Filed(event.id, decision),
             state=settlement.state,
-            reservation=encode(self._book.pending[event.id]) if isinstance(event, Expired) else None,
-            postings=self._book.apply(event),
+            reservation=encode(self._book.reservation(event.id)) if isinstance(event, Expired) else None,
+            entries=self._book.apply(event),
             rollup=None if delta == NOTHING else (rollup_key(decision), delta),
             landed=self._on_closed,
             done=done,
@@ -205,7 +221,7 @@ class JournaledLedger:
             )
             self._journal.append(Write(now, essential=False, claim=change))
 
-    def _open_claim(self, event: Reserved, claim: IdempotencyClaim) -> ClaimChange:
+    def _open_claim(self, event: Reservation, claim: IdempotencyClaim) -> ClaimChange:
         self._drop_old_claims(event.at)
         expires_at = event.at + _CLAIM_TTL_NS
         self._claims[claim.principal, claim.key] = IdempotencyEntry(
@@ -247,19 +263,23 @@ class JournaledLedger:
         if error is None and write.call is not None:
             self._open.pop(write.call.id, None)
 
-    def _meter(self, decision: Decision, delta: RollupDelta) -> None:
+    def _meter(self, decision: AnyDecision, delta: RollupDelta) -> None:
         if delta.metered_bytes > 0:
             cell = decision.provider, decision.model
             metered_bytes, tokens = self._metered.get(cell, (0, 0))
             self._metered[cell] = (metered_bytes + delta.metered_bytes, tokens + delta.metered_input_tokens)
 
 
-def write_down(write: Write, record: Record | None, document: Decision | Settlement | None) -> None:
+def write_down(write: Write, record: Record | Held | None, document: AnyDecision | Settlement | None) -> None:
     """Encode what the write will store. What has no JSON form is told of like any write that fails."""
     try:
-        if record is not None:
+        if isinstance(record, Held):
+            write.line = record.line
+        elif record is not None:
             write.line = encode(record)
-        if document is not None:
+        if isinstance(document, WrittenDecision):
+            write.document = document.document
+        elif document is not None:
             write.document = encode(document)
     except Exception as error:  # noqa: BLE001 (what encoders raise depends on what they are given)
         write.flaw = error

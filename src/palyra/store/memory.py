@@ -80,7 +80,7 @@ class MemoryRecords(JournaledRecords):
         stored = self._stored().get(request_id)
         call = self._ledger.open_call(request_id)
         if stored is None and call is not None:
-            return StoredDecision(call.decision, CallState.PENDING, None)
+            return StoredDecision(call.decision.whole(), CallState.PENDING, None)
         return stored
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:

@@ -78,7 +78,9 @@ class JournaledRecords:
         """The calls that are asked for and have no row yet. To be read before the rows are."""
         if wanted.state not in (None, CallState.PENDING):
             return []
-        pending = (StoredDecision(call.decision, CallState.PENDING, None) for call in self._ledger.open_calls)
+        pending = (
+            StoredDecision(call.decision.whole(), CallState.PENDING, None) for call in self._ledger.open_calls
+        )
         return [each for each in pending if matches(each, wanted)]
 
 

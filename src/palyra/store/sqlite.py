@@ -87,7 +87,7 @@ class SqliteRecords(JournaledRecords):
         """See ``Records.decision``."""
         call = self._ledger.open_call(request_id)
         if call is not None:
-            return StoredDecision(call.decision, CallState.PENDING, None)
+            return StoredDecision(call.decision.whole(), CallState.PENDING, None)
         rows = await self._reader.rows(sql.DECISION, request_id)
         return _stored(*rows[0]) if rows else None
 

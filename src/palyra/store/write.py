@@ -6,14 +6,14 @@ they are durable. Reservations are not: they fail at once and their hold is undo
 What is stored is encoded on the loop thread, so that the writing thread needs the interpreter for little.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import add, sub
 from typing import NamedTuple
 
 import msgspec
 
-from palyra.ledger.account import Posting
-from palyra.lifecycle.decision import CallState, Decision, Settlement
+from palyra.ledger.held import Entries
+from palyra.lifecycle.decision import AnyDecision, CallState, Settlement
 from palyra.lifecycle.ports import Done
 
 HOUR_NS = 3_600_000_000_000
@@ -83,7 +83,7 @@ class Filed(msgspec.Struct, gc=False):
     """
 
     id: str
-    decision: Decision
+    decision: AnyDecision
     page: int = 0
     place: int = 0
     seq: int = 0
@@ -104,7 +104,7 @@ class Write(msgspec.Struct):
     state: CallState | None = None
     document: bytes = b""
     reservation: bytes | None = None
-    postings: Sequence[Posting] = ()
+    entries: Entries = ()
     rollup: tuple[RollupKey, RollupDelta] | None = None
     claim: ClaimChange | None = None
     statement: Statement | None = None
@@ -113,7 +113,7 @@ class Write(msgspec.Struct):
     done: Done | None = None
 
 
-def rollup_key(decision: Decision) -> RollupKey:
+def rollup_key(decision: AnyDecision) -> RollupKey:
     """The cell a call belongs to: the hour it was reserved in, so that reports match windows (P2)."""
     labels, at = decision.labels, decision.at
     return RollupKey(
@@ -121,13 +121,14 @@ def rollup_key(decision: Decision) -> RollupKey:
     )
 
 
-def rollup_delta(decision: Decision, settlement: Settlement) -> RollupDelta:
+def rollup_delta(decision: AnyDecision, settlement: Settlement) -> RollupDelta:
     """What a finished call adds; a released one used nothing and adds nothing."""
     usage = settlement.usage
     if settlement.state is CallState.RELEASED or usage is None:
         return NOTHING
     cost, provided = settlement.cost, settlement.source == "provider"
-    metered = provided and decision.estimate is not None
+    input_bytes = decision.input_bytes
+    metered = provided and input_bytes is not None
     return RollupDelta(
         1,
         0,
@@ -139,6 +140,6 @@ def rollup_delta(decision: Decision, settlement: Settlement) -> RollupDelta:
         usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
         usage.reasoning_tokens,
         cost or 0,
-        decision.estimate.input_bytes if metered and decision.estimate else 0,
+        input_bytes if metered and input_bytes else 0,
         usage.input_tokens if metered else 0,
     )

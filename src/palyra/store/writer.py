@@ -23,7 +23,9 @@ from time import perf_counter, sleep
 
 from palyra.core.errors import LedgerUnavailable
 from palyra.core.limits import JOURNAL_QUEUE_MAX, SETTLE_WAIT_S
+from palyra.ledger.account import Account
 from palyra.ledger.book import Book
+from palyra.ledger.held import HeldEntries
 from palyra.store.commit import Committer, Row
 from palyra.store.ledger import resolve
 from palyra.store.write import Write
@@ -117,13 +119,23 @@ class Writer:
     def _balances(self, batch: Sequence[Write]) -> list[Row] | None:
         """A row for each account of the batch, as the book has it now; None if it has forgotten one."""
         accounts = self._book.accounts
-        rows: list[Row] = []
-        for key in {posting[0] for write in batch for posting in write.postings}:
-            account = accounts.get(key)
-            if account is None:
-                return None
-            rows.append((*key, account.window_end, *account.balance()))
-        return rows
+        # Calls alike share one tuple of accounts.
+        groups: dict[int, tuple[Account, ...]] = {}
+        changed: set[Account] = set()
+        for write in batch:
+            entries = write.entries
+            if isinstance(entries, HeldEntries):
+                accounts_held = entries.held.stakes.accounts
+                groups[id(accounts_held)] = accounts_held
+                continue
+            for posting in entries:
+                account = accounts.get(posting[0])
+                if account is None:
+                    return None
+                changed.add(account)
+        for group in groups.values():
+            changed.update(group)
+        return [(*account.key, account.window_end, *account.balance()) for account in changed]
 
     def _told(self, outcomes: Sequence[Outcome], *, is_over: bool) -> None:
         """On the loop thread: this is what became of some writes. ``is_over``: of the batch under way."""

@@ -216,7 +216,7 @@ def test_a_binding_says_what_a_call_need_not_work_out() -> None:
     alerting, blocking = found.each
     assert (blocking.within, blocking.stops_at, blocking.tightens, blocking.notifies) == (5, 10, False, False)
     assert (alerting.within, alerting.stops_at, alerting.tightens, alerting.notifies) == (
-        10,
+        4,  # the threshold is reached at 5
         None,
         True,
         True,

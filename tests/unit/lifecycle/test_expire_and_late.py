@@ -6,6 +6,7 @@ from typing import cast
 import pytest
 
 from fakes.engines import Bench, budget, slow, turns
+from fakes.records import NOON
 from palyra.core.limits import LEASE_S
 from palyra.lifecycle.decision import CallState
 from palyra.lifecycle.expire import expire_overdue, resolve_leftovers
@@ -50,7 +51,7 @@ async def test_a_lease_that_ran_out_is_posted_in_doubt_and_the_late_truth_correc
     assert bench.balance("all")[:2] == (COST, 0)
     settled = await bench.settlement(asked.request_id)
     assert (settled.state, settled.late, settled.cost) == (CallState.SETTLED, True, COST)
-    (total,) = await bench.store.records.usage(asked.received_at, bench.clock.now(), ())
+    (total,) = await bench.store.records.usage(NOON, bench.clock.now(), ())
     assert (total.requests, total.cost) == (1, COST)
 
 

@@ -229,6 +229,12 @@ def test_the_bound_is_unknown_where_a_price_is() -> None:
     assert sheet(rates(output="1")).affordable_output(10**9, 1) == 0
 
 
+def test_the_bound_of_plain_text_is_unknown_where_a_price_of_it_is() -> None:
+    only_input = sheet(rates(input="1"))
+    assert only_input.upper_bound(10, 0) is not None
+    assert only_input.text_bound(10, 0) is None
+
+
 def test_affordable_output_is_what_the_rest_pays_for() -> None:
     mini = sheet(rates(input="1", output="2"))
     assert mini.affordable_output(10_000, 4) == 3
