@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-import httpx2
 import pytest
 
 from harness import script
@@ -14,7 +13,7 @@ from harness.ledger import settlement_of
 from harness.raw import Reply, Wire, call, request
 from harness.script import Answer
 from harness.stub import Stub
-from harness.talk import CHAT, INPUT_NANO, OUTPUT_NANO, chat, request_id
+from harness.talk import CHAT, INPUT_NANO, OUTPUT_NANO, chat, gauges, request_id
 from harness.tenant import SharedDaemons
 from palyra.core.limits import DRAINS_MAX
 
@@ -36,14 +35,6 @@ def key(door: DaemonProcess) -> str:
 def _leaves_nothing_behind(door: DaemonProcess, shared_stub: Stub) -> Iterator[None]:
     yield
     asyncio.run(is_quiet(door))
-
-
-def gauges(door: DaemonProcess) -> dict[str, float]:
-    """The daemon's gauges by name."""
-    answer = httpx2.get(f"{door.url}/metrics", headers={"authorization": f"Bearer {door.owner_key}"})
-    assert answer.status_code == 200
-    lines = [line.split() for line in answer.text.splitlines() if not line.startswith("#")]
-    return {name: float(value) for name, value in lines}
 
 
 async def is_quiet(door: DaemonProcess) -> None:

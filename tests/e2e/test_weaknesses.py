@@ -31,6 +31,7 @@ from harness.talk import (
     chat,
     code,
     detail,
+    gauges,
     held_by,
     input_bound,
     only_account,
@@ -367,6 +368,7 @@ async def test_w35_nothing_that_was_used_is_lost(tenant: Tenant, shared_stub: St
     left = await raw.call(
         tenant.daemon.url, CHAT, json_body=chat(stream=True), key=tenant.key, leave_after_chunks=1
     )
+    await eventually(lambda: gauges(tenant.daemon)["palyra_calls_draining"] > 0, "the client is missed", 30)
     gate.open()
     ending = await asyncio.to_thread(settlement_of, tenant.api, request_id(left))
     shared_stub.script = failing(500)

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import cast
 
+import httpx2
+
 from harness import raw
 from harness.daemon import Api, DaemonProcess
 from harness.raw import Reply
@@ -89,3 +91,11 @@ def only_account(api: Api, policy_id: str) -> Document:
 def spent(stub: Stub) -> int:
     """What the stub's own count of tokens costs, in nano-USD: the oracle."""
     return stub.reported_input_tokens * INPUT_NANO + stub.reported_output_tokens * OUTPUT_NANO
+
+
+def gauges(door: DaemonProcess) -> dict[str, float]:
+    """The daemon's gauges by name."""
+    answer = httpx2.get(f"{door.url}/metrics", headers={"authorization": f"Bearer {door.owner_key}"})
+    assert answer.status_code == 200
+    lines = [line.split() for line in answer.text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
