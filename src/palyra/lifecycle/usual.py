@@ -8,6 +8,8 @@ another mode.
 """
 
 from collections.abc import Sequence
+from itertools import chain
+from operator import add, gt
 from typing import Self
 
 import msgspec
@@ -138,18 +140,10 @@ class Prepared:
         if bound.cap_is_ours or cost is None or likely is None:
             return None
         amounts = (cost, tokens + output, tokens, output, 1)
-        held: list[int] = []
-        twice: list[int] = []
-        consumed: list[int] = []
-        told: list[int] = []
-        for account, place, within in zip(stakes.accounts, self._places, self._withins, strict=True):
-            amount, before = amounts[place], account.posted + account.held
-            if before + amount > within:
-                return None
-            held.append(amount)
-            twice += (amount, amount)
-            consumed.append(before)
-            told += (before, amount)
+        held = [amounts[place] for place in self._places]
+        consumed = [account.posted + account.held for account in stakes.accounts]
+        if any(map(gt, map(add, consumed, held), self._withins)):
+            return None
         request_id = call.request_id
         name = request_id.encode()
         cap = ask.output_cap
@@ -165,10 +159,10 @@ class Prepared:
             likely,
             cost,
             _METHODS[method],
-            *told,
+            *chain.from_iterable(zip(consumed, held, strict=True)),
         )
         expires = Instant(now + LEASE_NS)
-        line = self._line % (name, now, expires, *twice)
+        line = self._line % (name, now, expires, *chain.from_iterable(zip(held, held, strict=True)))
         return UsualPlan(
             self,
             WrittenDecision(request_id, now, ask.text_bytes, cost, document, self.kind),
