@@ -8,8 +8,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from palyra.core.errors import InvalidRequest
 from palyra.core.limits import TOKENS_MAX
-from palyra.gateway.body import Fields, JsonBody, read_fields, read_messages
-from palyra.gateway.media import count_media
+from palyra.gateway.body import Fields, JsonBody, read_chat, read_fields, read_messages
+from palyra.gateway.media import count_media, is_marked
 from palyra.lifecycle.call import Ask
 from palyra.lifecycle.wire import Endpoint
 
@@ -19,6 +19,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
 PLAIN_BYTES_MAX = 64 * 1024
 """Above this size the text of a body is not worth decoding to know that it is text."""
+_CHATS = frozenset({Endpoint.chat_completions, Endpoint.messages})
 _CHAT_CAPS = ("max_completion_tokens", "max_tokens")
 WEB_SEARCHES_MAX = 10
 """Searches assumed for a call that allows web search and names no number."""
@@ -137,8 +138,16 @@ def parse(endpoint: Endpoint, raw: bytes) -> Parsed:
         plain = _plain_chat(raw)
         if plain is not None:
             return plain
-    fields = read_fields(raw)
-    return _PARSERS[endpoint](fields, raw)
+    return _PARSERS[endpoint](_fields_of(endpoint, raw), raw)
+
+
+def _fields_of(endpoint: Endpoint, raw: bytes) -> Fields:
+    """A long chat is gone through once, if it is of text and of fields that are known."""
+    if len(raw) > PLAIN_BYTES_MAX and endpoint in _CHATS:
+        chat = read_chat(raw)
+        if chat is not None and not any(map(is_marked, chat.messages)):
+            return chat
+    return read_fields(raw)
 
 
 def _plain_chat(raw: bytes) -> Parsed | None:

@@ -49,7 +49,51 @@ FORBIDDEN = frozenset(
 )
 """Fields that would name a host, a credential or a price: the operator's business, never a caller's."""
 
+_KNOWN = (
+    "model",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "stream",
+    "stream_options",
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "stop",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "reasoning_effort",
+    "verbosity",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "metadata",
+    "service_tier",
+    "store",
+    "system",
+    "stop_sequences",
+    "top_k",
+    "thinking",
+)
+"""Fields of a chat that are not ``FORBIDDEN``. A body with any other is read the way of short ones."""
+_KnownChat = msgspec.defstruct(
+    "_KnownChat",
+    [
+        ("messages", list[dict[str, msgspec.Raw]]),
+        *((name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in _KNOWN),
+    ],
+    forbid_unknown_fields=True,
+)
 _QUOTE = ord('"')
+_NOTHING = msgspec.Raw(b"null")
+_known_chat = msgspec.json.Decoder(_KnownChat)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _encoder = msgspec.json.Encoder()
@@ -75,10 +119,35 @@ def read_fields(raw: bytes) -> Fields:
     return fields
 
 
+class ChatFields(dict[str, msgspec.Raw]):
+    """The fields of a chat, whose messages were read in the same pass: ``null`` stands for them."""
+
+    __slots__ = ("messages",)
+    messages: Sequence[Fields]
+
+
+def read_chat(raw: bytes) -> ChatFields | None:
+    """The fields and messages of a long chat in one pass; None for one that ``read_fields`` must judge."""
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            return None
+    try:
+        known = _known_chat.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    given = ((name, getattr(known, name)) for name in _KNOWN)
+    fields = ChatFields(messages=_NOTHING)
+    fields.update((name, value) for name, value in given if value is not msgspec.UNSET)
+    fields.messages = getattr(known, "messages")  # noqa: B009 (its type was made by defstruct)
+    return fields
+
+
 def read_messages(fields: Fields) -> Sequence[Fields]:
     """The messages of a chat, each as its fields. Raises InvalidRequest naming what is wrong in them."""
     try:
-        messages = _messages.decode(fields["messages"])
+        messages = fields.messages if isinstance(fields, ChatFields) else _messages.decode(fields["messages"])
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         param = "messages" + path.rstrip("`")
@@ -117,6 +186,8 @@ class JsonBody:
         if isinstance(fields, bytes):
             fields = self._fields = _fields.decode(fields)
         changed: dict[str, object] = dict(fields)
+        if isinstance(fields, ChatFields):
+            changed["messages"] = fields.messages
         changed["model"] = model
         if output_cap is not None:
             given = [name for name in self._cap_fields if name in changed]

@@ -51,7 +51,7 @@ def count_media(fields: Fields, messages: Sequence[Fields]) -> Media:
 
     Raises InvalidRequest if it is nested too deeply, or is no valid JSON after all.
     """
-    if not (any(map(_is_marked, messages)) or _is_marked(fields)):
+    if not (any(map(is_marked, messages)) or is_marked(fields)):
         return NO_MEDIA
     found = _Walk()
     try:
@@ -63,7 +63,7 @@ def count_media(fields: Fields, messages: Sequence[Fields]) -> Media:
     return Media(found.images, found.image_bytes, found.audio, found.stored_files, found.cache_writes)
 
 
-def _is_marked(fields: Fields) -> bool:
+def is_marked(fields: Fields) -> bool:
     """Whether a field may hold anything but text. Never False for one that does."""
     if not _NAMES.isdisjoint(fields):
         return True

@@ -145,6 +145,7 @@ def test_deep_nesting_is_refused_or_passed_and_breaks_nothing(depth: int) -> Non
             parse(CHAT, raw)
 
 
+CACHED = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
 json_values = st.recursive(
     st.none()
     | st.booleans()
@@ -185,6 +186,50 @@ def test_no_body_raises_anything_but_a_refusal(endpoint: Endpoint, fields: dict[
     sent = json.loads(parsed.body.rewritten("upstream", None, include_usage=True))
     assert sent["model"] == "upstream"
     assert sent.keys() - {"stream_options"} == json.loads(raw).keys() - {"stream_options"}
+
+
+@given(
+    endpoint=st.sampled_from([CHAT, Endpoint.messages]),
+    fields=st.dictionaries(
+        st.sampled_from(
+            ["max_tokens", "n", "stream", "tools", "system", "stop", "metadata", "user", "x", "url"]
+        ),
+        json_values,
+    ),
+    messages=st.lists(
+        st.fixed_dictionaries(
+            {"role": st.just("user") | json_values},
+            optional={"content": json_values | st.lists(st.sampled_from([IMAGE, CACHED, {}]))},
+        ),
+        max_size=3,
+    ),
+)
+def test_a_long_chat_is_understood_and_sent_as_a_short_one_is(
+    endpoint: Endpoint, fields: dict[str, object], messages: list[dict[str, object]]
+) -> None:
+    """Also one with unknown or forbidden fields, without a message, or with media."""
+    raw = json.dumps({"model": "m", "max_tokens": 5} | fields | {"messages": messages}).encode()
+    understood: list[object] = []
+    for longest in (10**9, -1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("palyra.gateway.asks.PLAIN_BYTES_MAX", longest)
+            try:
+                parsed = parse(endpoint, raw)
+            except InvalidRequest:
+                # Of several flaws either may be named.
+                understood.append("refused")
+                continue
+        sent = json.loads(parsed.body.rewritten("upstream", 7, include_usage=True))
+        understood.append((parsed.ask, sent))
+    assert understood[0] == understood[1]
+
+
+def test_a_field_given_twice_in_a_long_chat_reaches_the_provider_once() -> None:
+    pad = "y" * 70_000
+    raw = body(user=pad)[:-1] + b',"max_tokens":5,"max_tokens":9}'
+    parsed = parse(CHAT, raw)
+    assert parsed.ask.output_cap == 9
+    assert parsed.body.rewritten("m", None, include_usage=False).count(b'"max_tokens"') == 1
 
 
 @given(raw=st.binary(max_size=60))
