@@ -23,7 +23,11 @@ from palyra.store.codec import encode
 
 METRICS = ("cost_usd", "total_tokens", "input_tokens", "output_tokens", "requests")
 SCOPES = ("global", "principal:*", "principal:alice", "model:small", "session:*", "agent:*")
-HEADERS = ({}, {"x-palyra-session": "run%d"}, {"x-palyra-agent": 'a "quoted" 100%', "x-palyra-session": "ü"})
+HEADERS: Sequence[Mapping[str, str]] = (
+    {},
+    {"x-palyra-session": "run NUMBER", "x-palyra-parent-session": "100 % \\"},
+    {"x-palyra-agent": 'a "quoted" 100%', "x-palyra-session": "ü"},
+)
 PROVIDER = [(b"content-type", b"application/json"), (b"x-palyra-model", b"forged"), (b"date", b"now")]
 
 amounts = st.integers(1, 4_000_000)
@@ -96,12 +100,17 @@ def assert_alike(bench: Bench, usual: UsualPlan, full: Plan) -> None:
     assert header_lines(decision_headers(usual)) == header_lines(decision_headers(full))
 
 
-async def play(scene: tuple[Sequence[Mapping[str, object]], Mode], fields: Mapping[str, object]) -> int:
+async def play(
+    scene: tuple[Sequence[Mapping[str, object]], Mode],
+    fields: Mapping[str, object],
+    given_headers: Mapping[str, str] = HEADERS[0],
+) -> int:
+    """How many of four calls are planned the usual way."""
     policies, mode = scene
     bench = Bench(*policies, mode=mode)
-    headers = HEADERS[len(policies) % len(HEADERS)]
     usual = 0
-    for _ in range(4):
+    for number in range(4):
+        headers = {name: value.replace("NUMBER", str(number)) for name, value in given_headers.items()}
         call = bench.call(fields=fields, headers=headers)
         planned, full = both(bench, call)
         if isinstance(planned, UsualPlan):
@@ -115,16 +124,24 @@ async def play(scene: tuple[Sequence[Mapping[str, object]], Mode], fields: Mappi
     return usual
 
 
-@given(scenes(), calls)
+@given(scenes(), calls, st.sampled_from(HEADERS))
 def test_what_is_decided_the_usual_way_is_what_the_full_way_decides(
-    scene: tuple[Sequence[Mapping[str, object]], Mode], fields: Mapping[str, object]
+    scene: tuple[Sequence[Mapping[str, object]], Mode],
+    fields: Mapping[str, object],
+    headers: Mapping[str, str],
 ) -> None:
-    asyncio.run(play(scene, {**fields, "stream": None}))
+    asyncio.run(play(scene, {**fields, "stream": None}, headers))
 
 
 async def test_calls_alike_are_planned_the_usual_way_from_the_third_on() -> None:
     policies = [budget("cost", "1.00"), budget("tokens", 10**6, metric="total_tokens")]
     assert await play((policies, Mode.ENFORCED), {}) == 2
+
+
+async def test_calls_of_many_sessions_are_alike_unless_a_budget_looks_at_sessions() -> None:
+    many = HEADERS[1]
+    assert await play(([budget("cost", "1.00")], Mode.ENFORCED), {}, many) == 2
+    assert await play(([budget("each", "1.00", scope="session:*")], Mode.ENFORCED), {}, many) == 0
 
 
 async def test_a_limit_in_reach_a_tag_or_another_mode_takes_the_full_way() -> None:

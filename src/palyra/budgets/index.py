@@ -134,6 +134,11 @@ class PolicyIndex:
                 self._add(policy)
         self._agents_used, self._sessions_used = self._agents.used, self._sessions.used
 
+    @property
+    def sees_sessions(self) -> bool:
+        """Whether any policy has a scope of sessions: two sessions may then be bound differently."""
+        return self._sessions_used
+
     def matching(self, attributes: Attributes, now: Instant) -> Bindings:
         """Every policy that binds the call at ``now``, ordered by policy id."""
         key = self._key(attributes)

@@ -137,6 +137,21 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.estimate.cost_bound if self.estimate else None
 
     @property
+    def principal(self) -> str:
+        """Who pays."""
+        return self.labels.principal
+
+    @property
+    def agent(self) -> str | None:
+        """The program that acts for the principal."""
+        return self.labels.agent
+
+    @property
+    def session(self) -> str | None:
+        """The run of the agent."""
+        return self.labels.session
+
+    @property
     def input_bytes(self) -> int | None:
         """Bytes of the request's text, None if nothing was estimated."""
         return self.estimate.input_bytes if self.estimate else None
@@ -153,7 +168,8 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class DecisionKind(msgspec.Struct, frozen=True, gc=False):
     """What the decisions of calls alike have in common, as far as the path asks for it."""
 
-    labels: Labels
+    principal: str
+    agent: str | None
     model: str
     provider: str
     outcome: str
@@ -168,12 +184,18 @@ class WrittenDecision(msgspec.Struct, frozen=True, gc=False):
     input_bytes: int | None
     cost_bound: int | None
     document: bytes
+    session: str | None
     kind: DecisionKind
 
     @property
-    def labels(self) -> Labels:
-        """Who the call belongs to."""
-        return self.kind.labels
+    def principal(self) -> str:
+        """Who pays."""
+        return self.kind.principal
+
+    @property
+    def agent(self) -> str | None:
+        """The program that acts for the principal."""
+        return self.kind.agent
 
     @property
     def model(self) -> str:

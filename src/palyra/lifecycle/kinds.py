@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 KINDS_MAX = 4_096
 """Labels come from callers: what is prepared for them must not grow with what they invent (V2)."""
 
-Kind = tuple[str, Endpoint, str, bool, str | None, str | None, str | None, str]
-"""Key, endpoint, asked model, whether it streams; agent, session, parent session, task class."""
+Kind = tuple[str, Endpoint, str, bool, str | None, str, str | None, str | None]
+"""Key, endpoint, asked model, whether it streams; agent, task class; session and parent where they matter."""
 
 
 class Kinds:

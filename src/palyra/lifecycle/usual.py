@@ -89,7 +89,12 @@ class Prepared:
         self.bindings: Bindings = plan.judgement.bindings
         self.until = until
         self.kind = DecisionKind(
-            decision.labels, decision.model, decision.provider, decision.outcome, decision.mode
+            decision.principal,
+            decision.agent,
+            decision.model,
+            decision.provider,
+            decision.outcome,
+            decision.mode,
         )
         self.hard_limits = tuple(each.hard_limit for each in self.bindings.each)
         self._stakes = Stakes(
@@ -144,12 +149,14 @@ class Prepared:
         consumed = [account.posted + account.held for account in stakes.accounts]
         if any(map(gt, map(add, consumed, held), self._withins)):
             return None
-        request_id = call.request_id
+        request_id, hints = call.request_id, call.hints
         name = request_id.encode()
         cap = ask.output_cap
         document = self._document % (
             name,
             now,
+            write_part(hints.session),
+            write_part(hints.parent_session),
             ask.text_bytes,
             expected,
             tokens,
@@ -165,7 +172,7 @@ class Prepared:
         line = self._line % (name, now, expires, *chain.from_iterable(zip(held, held, strict=True)))
         return UsualPlan(
             self,
-            WrittenDecision(request_id, now, ask.text_bytes, cost, document, self.kind),
+            WrittenDecision(request_id, now, ask.text_bytes, cost, document, hints.session, self.kind),
             bound,
             Held(request_id, now, expires, stakes, held, line),
             consumed,
@@ -180,15 +187,16 @@ def plan_call(
     if not ask.plain or hints.tags or hints.mode is not None or call.idempotency_key is not None:
         return make_plan(call, subject, policies, engine, now)
     kinds = engine.kinds.under(policies, engine.registry, engine.prices)
+    sessions = policies.sees_sessions
     kind = (
         subject.key_id,
         call.endpoint,
         ask.model,
         ask.stream,
         hints.agent,
-        hints.session,
-        hints.parent_session,
         hints.task_class,
+        hints.session if sessions else None,
+        hints.parent_session if sessions else None,
     )
     prepared = kinds.prepared.get(kind)
     usual = None if prepared is None else prepared.plan(call, engine, now)
@@ -211,9 +219,12 @@ def _live(bindings: Bindings, ledger: Ledger) -> tuple[Account, ...] | None:
 
 def _document(plan: Plan) -> bytes:
     """The decision as it is stored, with a place for each of the numbers that a call brings."""
-    decision = plan.decision
+    decision, labels = plan.decision, plan.decision.labels
     fixed = structs.astuple(decision)
-    before = [_fixed(each) for each in fixed[2:15]]
+    who = [_fixed(each) for each in (labels.key_id, labels.principal, labels.agent)]
+    who += [b"%b", b"%b", _fixed(labels.task_class), _fixed(labels.tags)]
+    before = [_fixed(each) for each in fixed[2:4]] + [b"[" + b",".join(who) + b"]"]
+    before += [_fixed(each) for each in fixed[5:15]]
     estimate = b"[%d,%d,%d,%d,%b,%d,%d,%d,%b]"
     evaluations = [
         b"[%b,%b,%b,%%d,%%d,null,%b]"

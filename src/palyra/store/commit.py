@@ -124,15 +124,14 @@ def _row(
     call: Filed, state: CallState, end_page: int | None, end_place: int | None, reservation: bytes | None
 ) -> Row:
     decision = call.decision
-    labels = decision.labels
     return (
         call.id,
         decision.at,
         state.value,
         decision.outcome,
-        labels.principal,
-        labels.agent,
-        labels.session,
+        decision.principal,
+        decision.agent,
+        decision.session,
         decision.model,
         call.page,
         call.place,

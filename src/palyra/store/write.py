@@ -115,9 +115,9 @@ class Write(msgspec.Struct):
 
 def rollup_key(decision: AnyDecision) -> RollupKey:
     """The cell a call belongs to: the hour it was reserved in, so that reports match windows (P2)."""
-    labels, at = decision.labels, decision.at
+    at = decision.at
     return RollupKey(
-        at - at % HOUR_NS, labels.principal, labels.agent or "", decision.model, decision.provider
+        at - at % HOUR_NS, decision.principal, decision.agent or "", decision.model, decision.provider
     )
 
 
