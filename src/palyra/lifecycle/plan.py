@@ -82,7 +82,6 @@ def make_plan(call: Call, subject: Subject, policies: PolicyIndex, engine: Engin
     shadow = shadow_of(readings, cost, judgement.granted, mode.mode) if judgement.admitted else None
     sheet = cost.billing_sheet(judgement.evaluations)
     estimate = _estimate(call, bound, judgement.granted, cost, sheet, route, engine)
-    usual = judgement.usual if shadow is None else None
     return Plan(
         Decision(
             call.request_id,
@@ -102,7 +101,7 @@ def make_plan(call: Call, subject: Subject, policies: PolicyIndex, engine: Engin
             _WORD[judgement.verdict.status],
             estimate,
             _price(route, sheet, engine),
-            _evaluations(judgement) if usual is None else usual.records,
+            _evaluations(judgement),
             None if judgement.granted is bound else _clamp_record(bound, judgement),
             None if shadow is None else shadow.record(cost),
             None,
@@ -115,7 +114,7 @@ def make_plan(call: Call, subject: Subject, policies: PolicyIndex, engine: Engin
             call.request_id,
             now,
             Instant(now + LEASE_NS),
-            _holds(judgement, cost, shadow) if usual is None else usual.holds,
+            _holds(judgement, cost, shadow),
         ),
         sheet,
     )

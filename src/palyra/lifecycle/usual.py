@@ -28,6 +28,7 @@ from palyra.lifecycle.estimate import EXPECTED_OUTPUT_SHARE, Bound, bound_of
 from palyra.lifecycle.plan import LEASE_NS, METHODS, Plan, expected_tokens, make_plan
 from palyra.lifecycle.ports import Ledger
 from palyra.lifecycle.route import Route, prices_until
+from palyra.lifecycle.weigh import Judgement
 from palyra.pricing.sheet import PriceSheet
 
 _METHODS = {method: write_part(method) for method in METHODS}
@@ -113,7 +114,7 @@ class Prepared:
         judgement, decision, sheet = plan.judgement, plan.decision, plan.sheet
         estimate, price = decision.estimate, decision.price
         if (
-            judgement.usual is None
+            not _is_far_from_limits(judgement)
             or sheet is None
             or sheet is not plan.route.sheet
             or estimate is None
@@ -207,6 +208,17 @@ def plan_call(
         # Preparing pays only for kinds that are seen again.
         kinds.prepared[kind] = Prepared.of(plan, engine)
     return plan
+
+
+def _is_far_from_limits(judgement: Judgement) -> bool:
+    """Whether every budget knows the call's amount, goes by the call's mode, and passes no level with it."""
+    if judgement.bindings.capped:
+        return False
+    for evaluation in judgement.evaluations:
+        binding, projected = evaluation.binding, evaluation.projected
+        if binding.each_call or projected is None or projected > binding.within:
+            return False
+    return True
 
 
 def _live(bindings: Bindings, ledger: Ledger) -> tuple[Account, ...] | None:

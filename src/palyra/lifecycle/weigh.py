@@ -6,7 +6,6 @@ import msgspec
 
 from palyra.budgets.binding import Bindings
 from palyra.budgets.evaluate import (
-    FINE,
     Amounts,
     Evaluation,
     Outcome,
@@ -20,16 +19,15 @@ from palyra.budgets.evaluate import (
 from palyra.budgets.index import Attributes, PolicyIndex
 from palyra.budgets.terms import Metric, Mode, UnknownPrice
 from palyra.core.instant import Instant
-from palyra.ledger.account import EMPTY, Account, Balance, Hold
+from palyra.ledger.account import EMPTY, Account, Balance
 from palyra.lifecycle.call import Ask
-from palyra.lifecycle.decision import EvaluationRecord, Labels
+from palyra.lifecycle.decision import Labels
 from palyra.lifecycle.estimate import Bound, affordable_output, cost_bound
 from palyra.lifecycle.ports import Ledger
 from palyra.lifecycle.route import Route, sheet_for
 from palyra.pricing.sheet import PriceSheet
 
-_ADMIT, _OK, _ENFORCED = Outcome.ADMIT, Status.OK, Mode.ENFORCED
-_WORDS = {mode: mode.value for mode in Mode}
+_ADMIT = Outcome.ADMIT
 _NOTHING = amounts_of(None, 0, 0)
 
 
@@ -47,8 +45,6 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     evaluations: tuple[Evaluation, ...]
     verdict: Verdict
     granted: Bound
-    usual: "Usual | None" = None
-    """What follows from evaluations that are all within their limits; None where any is not."""
 
     @property
     def admitted(self) -> bool:
@@ -60,13 +56,6 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
         """Why the call may not run; empty if it may."""
         deciding = self.verdict.deciding
         return "" if deciding is None else deciding.message
-
-
-class Usual(msgspec.Struct, frozen=True, gc=False):
-    """The records and holds of a call that is within every limit of every policy."""
-
-    records: tuple[EvaluationRecord, ...]
-    holds: tuple[Hold, ...]
 
 
 class CallCost:
@@ -171,10 +160,6 @@ def evaluate_all(readings: Readings, cost: CallCost, bound: Bound, mode: Mode) -
 
 def judge(readings: Readings, cost: CallCost, bound: Bound, mode: Mode) -> Judgement:
     """Evaluate the call as asked; if budgets stop it, evaluate it again at the output they can afford."""
-    if cost.is_known and not readings.bindings.capped:
-        usual = _within_all(readings, cost.usual(bound), bound, mode)
-        if usual is not None:
-            return usual
     evaluations = evaluate_all(readings, cost, bound, mode)
     asked = Judgement(readings.bindings, evaluations, verdict(evaluations), bound)
     if asked.admitted:
@@ -185,27 +170,6 @@ def judge(readings: Readings, cost: CallCost, bound: Bound, mode: Mode) -> Judge
     evaluations = evaluate_all(readings, cost, smaller, mode)
     clamped = Judgement(readings.bindings, evaluations, verdict(evaluations), smaller)
     return clamped if clamped.admitted else asked
-
-
-def _within_all(readings: Readings, amounts: Amounts, bound: Bound, mode: Mode) -> Judgement | None:
-    """The judgement of the usual call, in one pass: every amount is known and within every limit.
-
-    None where that is not so. What it finds is what ``evaluate``, ``verdict`` and the plan's records and
-    holds would say one after the other.
-    """
-    word, enforced = _WORDS[mode], mode is _ENFORCED
-    evaluations: list[Evaluation] = []
-    records: list[EvaluationRecord] = []
-    holds: list[Hold] = []
-    for binding, balance in zip(readings.bindings.each, readings.balances, strict=True):
-        consumed, amount = balance.posted + balance.held, amounts[binding.place]
-        if amount is None or consumed + amount > binding.within or binding.each_call:
-            return None
-        evaluations.append(Evaluation(binding, _OK, _ADMIT, mode, consumed, amount))
-        records.append(EvaluationRecord(binding.record, "ok", word, consumed, amount))
-        limit = binding.stops_at if enforced else None
-        holds.append(Hold(binding.account, binding.window[1], amount, amount, limit))
-    return Judgement(readings.bindings, tuple(evaluations), FINE, bound, Usual(tuple(records), tuple(holds)))
 
 
 def _clamped(evaluations: Sequence[Evaluation], cost: CallCost, bound: Bound) -> Bound | None:

@@ -187,11 +187,12 @@ def _settlement(settlement: Document | None) -> list[str]:
         for name, text in (("overrun", "overrun"), ("late", "late"), ("client_gone", "client gone"))
         if settlement[name]
     ]
+    reason = f" ({settlement['reason']})" if settlement["reason"] else ""
     pairs = [
         ("usage", f"{used or 'none'} ({settlement['source']})"),
         ("held", _usd(settlement, "held")),
         ("cost", _usd(settlement, "cost")),
-        ("ended", f"{settlement['at']}, after {settlement['total_ms']} ms ({settlement['reason']})"),
+        ("ended", f"{settlement['at']}, after {settlement['total_ms']} ms{reason}"),
         ("upstream", _upstream(settlement)),
         ("notes", ", ".join(flags)),
     ]
