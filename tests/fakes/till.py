@@ -12,6 +12,7 @@ from palyra.core.instant import NANOSECONDS, Instant
 from palyra.ledger.account import EMPTY, AccountKey, Balance, Hold, Shortfall
 from palyra.ledger.book import Book, replay
 from palyra.ledger.event import Expired, LedgerEvent, Released, Reserved, Settled
+from palyra.ledger.held import NO_LIMIT, Held, Reservation, Stakes
 from palyra.lifecycle.decision import (
     CallState,
     Decision,
@@ -22,6 +23,7 @@ from palyra.lifecycle.decision import (
 )
 from palyra.lifecycle.ports import DecisionFilter, Done, IdempotencyClaim
 from palyra.pricing.usage import Usage
+from palyra.store.codec import encode
 from palyra.store.memory import MemoryStore
 from palyra.store.page import Audited, read_record, unpack
 from palyra.store.sqlite import SqliteStore
@@ -165,7 +167,7 @@ class Till:
         """Reserve for a new call, now."""
         now = self.clock.now()
         self.decisions[request_id] = made = told_of or decision(request_id, now)
-        event = Reserved(request_id, now, Instant(now + LEASE_NS), holds)
+        event = self._pointing(Reserved(request_id, now, Instant(now + LEASE_NS), holds))
         done = self._done("reserve", request_id)
         try:
             shortfall = self.store.ledger.reserve(event, made, claim, done)
@@ -175,6 +177,23 @@ class Till:
         if shortfall is not None:
             self.waiting -= 1
         return shortfall
+
+    def _pointing(self, event: Reserved) -> Reservation:
+        """Every other reservation points at its accounts, if it can: nobody may see a difference."""
+        keys = [each.account for each in event.holds]
+        found = [self.store.ledger.accounts.get(key) for key in keys]
+        accounts = tuple(each for each in found if each is not None)
+        if (
+            len(accounts) < len(set(keys))
+            or len(keys) > len(set(keys))
+            or any(each.shadow != each.amount for each in event.holds)
+            or sum(event.id.encode()) % 2
+        ):
+            return event
+        limits = tuple(NO_LIMIT if each.limit is None else each.limit for each in event.holds)
+        stakes = Stakes(accounts, limits, tuple(key.metric for key in keys))
+        amounts = [each.amount for each in event.holds]
+        return Held(event.id, event.at, event.expires_at, stakes, amounts, encode(event))
 
     def settle(
         self,
