@@ -160,6 +160,14 @@ async def test_a_limit_in_reach_a_tag_or_another_mode_takes_the_full_way() -> No
             await again.answered(call)
 
 
+async def test_one_call_out_of_reach_does_not_unprepare_its_kind() -> None:
+    bench = Bench(budget("cost", "0.05", soft_limit="0.01"))
+    for _ in range(3):
+        await bench.answered(bench.call())
+    assert isinstance(both(bench, bench.call(max_tokens=10_000))[0], Plan), "above the soft limit"
+    assert isinstance(both(bench, bench.call())[0], UsualPlan)
+
+
 async def test_what_was_prepared_ends_with_its_window_its_rules_and_its_models() -> None:
     bench = Bench(budget("day", "1.00"))
     for _ in range(3):

@@ -134,9 +134,7 @@ class Prepared:
         return cls(plan, sheet, accounts, min(priced_until, judgement.bindings.until))
 
     def plan(self, call: Call, engine: Engine, now: Instant) -> UsualPlan | None:
-        """Decide one call of this kind; None where it is not usual after all."""
-        if now >= self.until:
-            return None
+        """Decide one call of this kind before ``until``; None where it is not usual after all."""
         ask, sheet, stakes = call.ask, self.sheet, self._stakes
         bound = bound_of(ask, call.endpoint, self.route.model, engine.governance.output_tokens_without_limit)
         tokens, output = bound.input_tokens, bound.output_tokens
@@ -200,9 +198,8 @@ def plan_call(
         hints.parent_session if sessions else None,
     )
     prepared = kinds.prepared.get(kind)
-    usual = None if prepared is None else prepared.plan(call, engine, now)
-    if usual is not None:
-        return usual
+    if prepared is not None and now < prepared.until:
+        return prepared.plan(call, engine, now) or make_plan(call, subject, policies, engine, now)
     plan = make_plan(call, subject, policies, engine, now)
     if kinds.seen_before(kind):
         # Preparing pays only for kinds that are seen again.
