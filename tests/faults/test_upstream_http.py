@@ -454,6 +454,39 @@ async def test_an_unused_connection_is_closed_after_its_keep_alive() -> None:
         await asyncio.wait_for(closed.wait(), 5)
 
 
+@pytest.mark.parametrize("said", [b"timeout=1, max=100", b"max=5, Timeout = 1", b"timeout=0"])
+async def test_an_unused_connection_is_closed_before_the_provider_says_it_would_close_it(said: bytes) -> None:
+    closed = asyncio.Event()
+
+    async def handle(peer: Peer) -> None:
+        await peer.request()
+        await peer.write(OK.replace(b"\r\n", b"\r\nKeep-Alive: " + said + b"\r\n", 1))
+        with contextlib.suppress(ConnectionError):
+            await peer.reader.read()
+        closed.set()
+
+    async with rig(handle, deadlines=Deadlines(keep_alive=3_600)) as r:
+        await r.call()
+        await asyncio.wait_for(closed.wait(), 30)
+
+
+@pytest.mark.parametrize("said", [b"timeout=1000", b"timeout=soon", b"", b"max=1"])
+async def test_a_provider_s_patience_does_not_lengthen_ours(said: bytes) -> None:
+    closed = asyncio.Event()
+
+    async def handle(peer: Peer) -> None:
+        await peer.request()
+        await peer.write(OK.replace(b"\r\n", b"\r\nKeep-Alive: " + said + b"\r\n", 1))
+        with contextlib.suppress(ConnectionError):
+            await peer.reader.read()
+        closed.set()
+
+    async with rig(handle, deadlines=Deadlines(keep_alive=0.02)) as r:
+        sink = await r.call()
+        assert all(name != b"keep-alive" for name, _ in sink.headers)
+        await asyncio.wait_for(closed.wait(), 30)
+
+
 async def test_five_hundred_calls_complete_on_eight_connections() -> None:
     async with rig(always(CHUNKED), size=PoolSize(connections=8)) as r:
         sinks = [Sink() for _ in range(500)]

@@ -11,6 +11,8 @@ from palyra.upstream.response import ProtocolError, ResponseParser
 _JOIN_BYTES_MAX = 16 * 1024
 """Up to this size one write of a joined copy is cheaper than two writes; it is also one TLS record."""
 _NEVER = math.inf
+_EARLIER_S = 1.0
+"""How long before the end of a provider's patience an unused connection is closed."""
 
 
 class Call:
@@ -92,6 +94,7 @@ class Connection(asyncio.BaseProtocol):
     __slots__ = (
         "_body_seen",
         "_deadlines",
+        "_idle_s",
         "_last_at",
         "_loop",
         "_owner",
@@ -113,6 +116,7 @@ class Connection(asyncio.BaseProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
         self._last_at = 0.0
+        self._idle_s = deadlines.keep_alive
         self._body_seen = False
         self.call: Call | None = None
 
@@ -148,9 +152,14 @@ class Connection(asyncio.BaseProtocol):
             self._arm(soonest)
 
     def stay_idle(self, now: float) -> None:
-        """Begin the wait for the next call; the connection closes when it takes too long."""
+        """Begin the wait for the next call; the connection closes when it takes too long.
+
+        Before the provider would close it: a call written in that moment would be in doubt.
+        """
         self._last_at = now
-        due = now + self._deadlines.keep_alive
+        promised = self._parser.idle_s
+        self._idle_s = min(self._deadlines.keep_alive, max(promised - _EARLIER_S, promised / 2))
+        due = now + self._idle_s
         if due < self._timer_at:
             self._arm(due)
 
@@ -302,7 +311,7 @@ class Connection(asyncio.BaseProtocol):
         now = self._loop.time()
         call = self.call
         if call is None:
-            due = self._last_at + self._deadlines.keep_alive
+            due = self._last_at + self._idle_s
             if now >= due:
                 self.drop()
                 return

@@ -1,5 +1,7 @@
 """One HTTP/1.1 response after another, parsed: what httptools says, within limits, ready for a sink."""
 
+import math
+
 import httptools
 
 from palyra.core import limits
@@ -35,7 +37,8 @@ class ResponseParser:
     """Collects one final response at a time; informational ones are skipped.
 
     The owner calls ``feed`` and then looks at ``status`` (0 before the head), ``headers``, ``parts`` (body
-    pieces to take and clear), ``complete`` and ``keep_alive``, and calls ``reset`` before the next request.
+    pieces to take and clear), ``complete``, ``keep_alive`` and ``idle_s`` (how long the server says that it
+    keeps an unused connection), and calls ``reset`` before the next request.
     Sinks are called by the owner after ``feed``, so that nothing re-enters the parser.
     """
 
@@ -48,6 +51,7 @@ class ResponseParser:
         "_quiet_bytes",
         "complete",
         "headers",
+        "idle_s",
         "keep_alive",
         "on_body",
         "parts",
@@ -67,6 +71,7 @@ class ResponseParser:
         self.headers: list[tuple[bytes, bytes]] = []
         self.complete = False
         self.keep_alive = False
+        self.idle_s = math.inf
         self.parts.clear()
         self._pairs: list[tuple[bytes, bytes]] = []
         self._dropped: list[tuple[bytes, bytes]] = []
@@ -171,7 +176,18 @@ class ResponseParser:
                 if value.strip().lower() != b"chunked":
                     raise ProtocolError("a transfer coding other than chunked")
                 self._framed = True
+            elif name == b"keep-alive":
+                self.idle_s = _promised(value)
             elif name == b"connection":
                 named.update(part.strip() for part in value.lower().split(b","))
         if not named <= _PERSISTENCE:
             self.headers = [pair for pair in self.headers if pair[0] not in named]
+
+
+def _promised(keep_alive: bytes) -> float:
+    """The ``timeout`` of a Keep-Alive header in seconds, infinite without one."""
+    for parameter in keep_alive.lower().split(b","):
+        name, _, seconds = parameter.partition(b"=")
+        if name.strip() == b"timeout" and seconds.strip().isdigit():
+            return float(seconds)
+    return math.inf
