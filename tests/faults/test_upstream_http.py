@@ -487,6 +487,29 @@ async def test_a_provider_s_patience_does_not_lengthen_ours(said: bytes) -> None
         await asyncio.wait_for(closed.wait(), 30)
 
 
+async def test_a_provider_that_closes_after_streams_without_a_word_is_not_reused_after_them() -> None:
+    """Or a call written in between would be in doubt."""
+
+    async def handle(peer: Peer) -> None:
+        await peer.request()
+        await peer.write(CHUNKED)
+        if peer.number:
+            # Now it would take another call.
+            await peer.request()
+            await peer.write(CHUNKED)
+
+    async with rig(handle) as r:
+        await r.call()
+        pool = r.upstream._routes["p"].pool  # pyright: ignore[reportPrivateUsage]
+        async with asyncio.timeout(30):
+            while pool._connections:  # noqa: ASYNC110  # pyright: ignore[reportPrivateUsage]
+                await asyncio.sleep(0)
+        for number in range(2, 5):
+            sink = await r.call()
+            assert (sink.status, sink.failure) == (200, None)
+            assert len(r.peers) == number, "each has a connection of its own"
+
+
 async def test_five_hundred_calls_complete_on_eight_connections() -> None:
     async with rig(always(CHUNKED), size=PoolSize(connections=8)) as r:
         sinks = [Sink() for _ in range(500)]

@@ -11,6 +11,8 @@ from palyra.upstream.response import ProtocolError, ResponseParser
 _JOIN_BYTES_MAX = 16 * 1024
 """Up to this size one write of a joined copy is cheaper than two writes; it is also one TLS record."""
 _NEVER = math.inf
+_AT_ONCE_S = 1.0
+"""A provider that closes so soon after an answer did not wait for another call."""
 _EARLIER_S = 1.0
 """How long before the end of a provider's patience an unused connection is closed."""
 
@@ -77,7 +79,13 @@ class CallOwner(Protocol):
 
 
 class ConnectionOwner(Protocol):
-    """Who keeps connections for reuse."""
+    """Who keeps connections for reuse.
+
+    ``ends_after_chunks``: this provider closes connections after chunked answers, and does not say so. A call
+    written before the close is seen would be in doubt, so such a connection is not used again.
+    """
+
+    ends_after_chunks: bool
 
     def released(self, connection: "Connection") -> None:
         """The connection is ready for another call."""
@@ -94,6 +102,7 @@ class Connection(asyncio.BaseProtocol):
     __slots__ = (
         "_body_seen",
         "_deadlines",
+        "_dropped",
         "_idle_s",
         "_last_at",
         "_loop",
@@ -118,6 +127,7 @@ class Connection(asyncio.BaseProtocol):
         self._last_at = 0.0
         self._idle_s = deadlines.keep_alive
         self._body_seen = False
+        self._dropped = False
         self.call: Call | None = None
 
     # --- driven by the pool ---
@@ -165,6 +175,7 @@ class Connection(asyncio.BaseProtocol):
 
     def drop(self) -> None:
         """Close at once."""
+        self._dropped = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -224,6 +235,8 @@ class Connection(asyncio.BaseProtocol):
             self._timer = None
         call, self.call = self.call, None
         self._transport = None
+        if call is None and not self._dropped and self._parser.chunked:
+            self._owner.ends_after_chunks |= self._loop.time() - self._last_at < _AT_ONCE_S
         self._parser.close()
         try:
             if call is not None and call.sink is not None:
@@ -264,6 +277,7 @@ class Connection(asyncio.BaseProtocol):
         if (
             reusable
             and self._parser.keep_alive
+            and not (self._parser.chunked and self._owner.ends_after_chunks)
             and transport is not None
             and not transport.is_closing()
             and not transport.get_write_buffer_size()

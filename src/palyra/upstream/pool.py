@@ -40,6 +40,7 @@ class Pool:
         "_url",
         "_waiting",
         "_waiting_timer",
+        "ends_after_chunks",
     )
 
     def __init__(
@@ -63,6 +64,7 @@ class Pool:
         self._waiting: deque[Call] = deque()
         self._waiting_timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self.ends_after_chunks = False
         self._empty: asyncio.Future[None] | None = None
 
     def send(self, head: bytes, body: bytes, sink: UpstreamSink) -> Call:

@@ -49,6 +49,7 @@ class ResponseParser:
         "_pairs",
         "_parser",
         "_quiet_bytes",
+        "chunked",
         "complete",
         "headers",
         "idle_s",
@@ -72,6 +73,7 @@ class ResponseParser:
         self.complete = False
         self.keep_alive = False
         self.idle_s = math.inf
+        self.chunked = False
         self.parts.clear()
         self._pairs: list[tuple[bytes, bytes]] = []
         self._dropped: list[tuple[bytes, bytes]] = []
@@ -175,7 +177,7 @@ class ResponseParser:
             if name == b"transfer-encoding":
                 if value.strip().lower() != b"chunked":
                     raise ProtocolError("a transfer coding other than chunked")
-                self._framed = True
+                self._framed = self.chunked = True
             elif name == b"keep-alive":
                 self.idle_s = _promised(value)
             elif name == b"connection":
