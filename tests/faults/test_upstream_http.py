@@ -439,17 +439,27 @@ async def test_a_call_that_finds_no_free_connection_times_out_unsent_and_a_full_
         assert not busy.done.is_set()
 
 
-async def test_an_unused_connection_is_closed_after_its_keep_alive() -> None:
-    closed = asyncio.Event()
+def once_until_closed(answer: bytes, closed: asyncio.Event) -> Handler:
+    """Answers one call, waits for the other side to close, and tells of it."""
 
     async def handle(peer: Peer) -> None:
         await peer.request()
-        await peer.write(OK)
+        await peer.write(answer)
         with contextlib.suppress(ConnectionError):
             await peer.reader.read()
         closed.set()
 
-    async with rig(handle, deadlines=Deadlines(keep_alive=0.02)) as r:
+    return handle
+
+
+def patient(said: bytes) -> bytes:
+    """OK with this Keep-Alive header."""
+    return OK.replace(b"\r\n", b"\r\nKeep-Alive: " + said + b"\r\n", 1)
+
+
+async def test_an_unused_connection_is_closed_after_its_keep_alive() -> None:
+    closed = asyncio.Event()
+    async with rig(once_until_closed(OK, closed), deadlines=Deadlines(keep_alive=0.02)) as r:
         await r.call()
         await asyncio.wait_for(closed.wait(), 5)
 
@@ -457,15 +467,7 @@ async def test_an_unused_connection_is_closed_after_its_keep_alive() -> None:
 @pytest.mark.parametrize("said", [b"timeout=1, max=100", b"max=5, Timeout = 1", b"timeout=0"])
 async def test_an_unused_connection_is_closed_before_the_provider_says_it_would_close_it(said: bytes) -> None:
     closed = asyncio.Event()
-
-    async def handle(peer: Peer) -> None:
-        await peer.request()
-        await peer.write(OK.replace(b"\r\n", b"\r\nKeep-Alive: " + said + b"\r\n", 1))
-        with contextlib.suppress(ConnectionError):
-            await peer.reader.read()
-        closed.set()
-
-    async with rig(handle, deadlines=Deadlines(keep_alive=3_600)) as r:
+    async with rig(once_until_closed(patient(said), closed), deadlines=Deadlines(keep_alive=3_600)) as r:
         await r.call()
         await asyncio.wait_for(closed.wait(), 30)
 
@@ -473,15 +475,7 @@ async def test_an_unused_connection_is_closed_before_the_provider_says_it_would_
 @pytest.mark.parametrize("said", [b"timeout=1000", b"timeout=soon", b"", b"max=1"])
 async def test_a_provider_s_patience_does_not_lengthen_ours(said: bytes) -> None:
     closed = asyncio.Event()
-
-    async def handle(peer: Peer) -> None:
-        await peer.request()
-        await peer.write(OK.replace(b"\r\n", b"\r\nKeep-Alive: " + said + b"\r\n", 1))
-        with contextlib.suppress(ConnectionError):
-            await peer.reader.read()
-        closed.set()
-
-    async with rig(handle, deadlines=Deadlines(keep_alive=0.02)) as r:
+    async with rig(once_until_closed(patient(said), closed), deadlines=Deadlines(keep_alive=0.02)) as r:
         sink = await r.call()
         assert all(name != b"keep-alive" for name, _ in sink.headers)
         await asyncio.wait_for(closed.wait(), 30)
