@@ -17,8 +17,9 @@ from msgspec.structs import replace
 from benchmarks import scene
 from benchmarks.callers import drive
 from palyra.budgets.policy import Policy
-from palyra.daemon import SystemClock, TimeSortedIds
-from palyra.store.commit import Committer, Row
+from palyra.daemon.system import SystemClock, TimeSortedIds
+from palyra.store.chain import Row
+from palyra.store.commit import Committer
 from palyra.store.memory import MemoryStore
 from palyra.store.migrate import migrate
 from palyra.store.write import Filed, Write

@@ -3,19 +3,17 @@
 import gc
 import sqlite3
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import msgspec
 
 from palyra.core.instant import Instant
 from palyra.core.invariant import invariant, unreachable
 from palyra.ledger.account import AccountKey, Balance
 from palyra.ledger.book import Book
-from palyra.ledger.event import Reserved
 from palyra.lifecycle.decision import read_decision, read_settlement
 from palyra.store import codec, sql
+from palyra.store.leftovers import decisions_of, unresolved
 from palyra.store.page import Audited, JournalPage, line_of, link, read_record, unpack
 from palyra.store.reader import connect_read_only
 from palyra.store.write import Filed, RollupDelta, rollup_delta
@@ -42,16 +40,6 @@ class Audit(NamedTuple):
     head: str
 
 
-class _Head(msgspec.Struct, array_like=True, gc=False):
-    """The first two fields of a journal record: all that it takes to see which calls are over."""
-
-    kind: str
-    ref: str
-
-
-_head = msgspec.json.Decoder(_Head)
-
-
 def restore(connection: sqlite3.Connection, now: Instant) -> Restored:
     """Live accounts and unresolved calls as stored, checked against a journal that is short.
 
@@ -62,7 +50,7 @@ def restore(connection: sqlite3.Connection, now: Instant) -> Restored:
     if last is not None and last.follows <= REPLAY_AT_START_MAX:
         replayed = Book()
         for page in _pages(connection, 0):
-            _apply(replayed, page)
+            apply_page(replayed, page)
         _check_balances(replayed, connection)
     with _no_collections():
         book = _accounts(connection, now)
@@ -87,8 +75,8 @@ def verify(path: Path, progress: Callable[[int, int], None] = lambda _done, _tot
             if page.seq == 0:
                 chain = page.chain  # the head of a journal in the format before revision 0002
                 continue
-            _check_page(page, seq, chain)
-            _apply(book, page)
+            check_page(page, seq, chain)
+            apply_page(book, page)
             seq, chain = page.follows, page.chain
             if seq - 1 >= told + RECORDS_PER_WORD:
                 told = seq - 1
@@ -127,13 +115,15 @@ def _pages(connection: sqlite3.Connection, first: int) -> Iterator[JournalPage]:
         yield JournalPage(*row)
 
 
-def _check_page(page: JournalPage, seq: int, chain: bytes) -> None:
+def check_page(page: JournalPage, seq: int, chain: bytes) -> None:
+    """Raise InvariantViolation unless the page is record ``seq`` on and follows the head ``chain`` (G3)."""
     invariant(page.seq == seq, "G3", f"journal record {seq} is missing")
     seal = link(chain, page.seq, page.records, page.at, page.open_from, page.documents, page.body)
     invariant(page.chain == seal, "G3", f"journal records {page.seq} to {page.follows - 1} were changed")
 
 
-def _apply(book: Book, page: JournalPage) -> None:
+def apply_page(book: Book, page: JournalPage) -> None:
+    """Replay the events of a page."""
     if page.records:
         for line in unpack(page.body):
             record = read_record(line)
@@ -143,38 +133,11 @@ def _apply(book: Book, page: JournalPage) -> None:
 
 def _pending(connection: sqlite3.Connection, open_from: int, book: Book) -> list[Filed]:
     """Put the reservations that no record resolves into the book; returns where their decisions are."""
-    held: dict[str, tuple[JournalPage, bytes]] = {}
-    for page in _pages(connection, open_from):
-        if not page.records:
-            continue
-        for line in unpack(page.body):
-            head = _head.decode(line)
-            if head.kind == "reserve":
-                held[head.ref] = page._replace(body=b""), line
-            else:
-                held.pop(head.ref, None)
     found: list[Filed] = []
-    decisions: dict[str, Filed] = {}
-    read = 0
-    for request_id, (page, line) in held.items():
-        reserved = read_record(line)
-        if isinstance(reserved, Reserved):
-            book.pending[request_id] = reserved
-        if page.documents != read:
-            decisions, read = _decisions_in(connection, page), page.documents
-        if request_id in decisions:
-            found.append(decisions[request_id])
-    return found
-
-
-def _decisions_in(connection: sqlite3.Connection, page: JournalPage) -> dict[str, Filed]:
-    """The decisions of one commit by request id; its settlements are passed over."""
-    found: dict[str, Filed] = {}
-    for place, document in enumerate(_documents(connection, page.documents)):
-        with suppress(msgspec.ValidationError):
-            decision = read_decision(document)
-            request_id = decision.request_id
-            found[request_id] = Filed(request_id, decision, page.documents, place, page.seq)
+    for page, reservations in unresolved(_pages(connection, open_from)):
+        book.pending.update(reservations)
+        decisions = decisions_of(page, _documents(connection, page.documents))
+        found.extend(decisions[request_id] for request_id in reservations if request_id in decisions)
     return found
 
 

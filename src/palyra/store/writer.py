@@ -26,7 +26,8 @@ from palyra.core.limits import JOURNAL_QUEUE_MAX, SETTLE_WAIT_S
 from palyra.ledger.account import Account
 from palyra.ledger.book import Book
 from palyra.ledger.held import HeldEntries
-from palyra.store.commit import Committer, Row
+from palyra.store.chain import Row
+from palyra.store.commit import Committer
 from palyra.store.ledger import resolve
 from palyra.store.write import Write
 
