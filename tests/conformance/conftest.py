@@ -7,13 +7,19 @@ from typing import cast
 import pytest
 
 from fakes.till import Till
+from harness.postgres import new_database
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def till(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Till]:
     """A till on a new store; what it did must leave books that agree."""
     kind = cast("str", request.param)
-    made = Till.in_memory() if kind == "memory" else Till.on_disk(tmp_path / "palyra.db")
+    if kind == "memory":
+        made = Till.in_memory()
+    elif kind == "sqlite":
+        made = Till.on_disk(tmp_path / "palyra.db")
+    else:
+        made = await Till.on_server(new_database())
     yield made
     await made.flush()
-    made.close()
+    await made.leave()

@@ -165,7 +165,7 @@ class TestOneResolution:
         till.reserve("req_1", hold(100, 500), claim=CLAIM)
         resolve(till, first, 60)
         await till.flush()
-        before = till.balance(), till.events(), await till.store.records.decision("req_1")
+        before = till.balance(), await till.all_events(), await till.store.records.decision("req_1")
         resolve(till, second, 77)
         await till.flush()
         assert [(each.change, each.error) for each in till.told] == [
@@ -178,7 +178,7 @@ class TestOneResolution:
         else:
             assert (
                 till.balance(),
-                till.events(),
+                await till.all_events(),
                 await till.store.records.decision("req_1"),
             ) == before
         await assert_books_agree(till)
@@ -199,7 +199,7 @@ class TestOneResolution:
         resolve(till, change, 60, "req_9")
         await till.flush()
         assert till.balance() == EMPTY
-        assert till.events() == []
+        assert await till.all_events() == []
         assert till.errors() == []
 
     async def test_a_repeat_is_told_after_the_first(self, till: Till) -> None:
@@ -244,7 +244,7 @@ class TestLateTruth:
         till.expire("req_1")
         till.settle("req_1", 60)
         await till.flush()
-        reserved, expired, settled = till.events()
+        reserved, expired, settled = await till.all_events()
         assert isinstance(reserved, Reserved)
         assert isinstance(expired, Expired)
         assert isinstance(settled, Settled)
@@ -426,7 +426,7 @@ async def test_the_events_are_stored_as_they_were_given(till: Till) -> None:
     till.release("req_1")
     await till.flush()
     now = till.clock.now()
-    assert till.events() == [
+    assert await till.all_events() == [
         Reserved(
             "req_1",
             now,

@@ -1,14 +1,18 @@
 """A store with short words for what calls do to it, and the check that its books agree with each other."""
 
 import asyncio
+import itertools
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add
 from pathlib import Path
 from typing import Self
 
 from fakes.records import NOON, FakeClock
+from harness import postgres
 from palyra.core.instant import NANOSECONDS, Instant
+from palyra.core.secret import Secret
 from palyra.ledger.account import EMPTY, AccountKey, Balance, Hold, Shortfall
 from palyra.ledger.book import Book, replay
 from palyra.ledger.event import Expired, LedgerEvent, Released, Reserved, Settled
@@ -26,14 +30,16 @@ from palyra.pricing.usage import Usage
 from palyra.store.codec import encode
 from palyra.store.memory import MemoryStore
 from palyra.store.page import Audited, read_record, unpack
+from palyra.store.postgres.store import PostgresStore, Scale
 from palyra.store.sqlite import SqliteStore
 
 HALF_DAY_NS = 12 * 3600 * NANOSECONDS
 DAY_START = NOON - HALF_DAY_NS
 DAY_END = NOON + HALF_DAY_NS
 LEASE_NS = 600 * NANOSECONDS
+_tills = itertools.count(1)
 
-Store = MemoryStore | SqliteStore
+Store = MemoryStore | SqliteStore | PostgresStore
 
 
 def account(policy_id: str = "daily", entity: str = "alice", metric: str = "cost_usd") -> AccountKey:
@@ -126,6 +132,7 @@ class Till:
     store: Store
     clock: FakeClock
     path: Path | None = None
+    url: str | None = None
     told: list[Told] = field(default_factory=list[Told])
     decisions: dict[str, Decision] = field(default_factory=dict[str, Decision])
     waiting: int = 0
@@ -143,15 +150,32 @@ class Till:
         clock = clock or FakeClock()
         return cls(SqliteStore(path, clock.now, asyncio.get_running_loop()), clock, path)
 
+    @classmethod
+    async def on_server(cls, url: str, scale: Scale | None = None, clock: FakeClock | None = None) -> Self:
+        """A till on a PostgreSQL database, one gateway of maybe many."""
+        clock = clock or FakeClock()
+        store = await PostgresStore.open(
+            Secret(url), clock.now, scale or Scale("till", f"till-{next(_tills)}")
+        )
+        return cls(store, clock, url=url)
+
     def restart(self) -> None:
         """Close the SQLite file in good order and open it again."""
         assert self.path is not None
-        self.store.close()
+        self.close()
         self.store = SqliteStore(self.path, self.clock.now, asyncio.get_running_loop())
 
     def close(self) -> None:
         """Close the store."""
+        assert not isinstance(self.store, PostgresStore)
         self.store.close()
+
+    async def leave(self) -> None:
+        """The same, for every store."""
+        if isinstance(self.store, PostgresStore):
+            await self.store.close()
+        else:
+            self.store.close()
 
     def balance(self, key: AccountKey | None = None) -> Balance:
         """Live balance, of the usual account unless said otherwise."""
@@ -247,8 +271,16 @@ class Till:
         """What was told as not stored."""
         return [each.error for each in self.told if each.error is not None]
 
+    async def journals(self) -> list[list[LedgerEvent]]:
+        """The events of each journal, in order: there is one for each gateway there ever was."""
+        return await server_events(self.url) if self.url is not None else [self.events()]
+
+    async def all_events(self) -> list[LedgerEvent]:
+        """The events of all journals, one journal after the other."""
+        return [event for events in await self.journals() for event in events]
+
     def events(self) -> list[LedgerEvent]:
-        """The ledger's events as the journal has them, in order."""
+        """The ledger's events as the only journal has them, in order."""
         if self.path is None:
             assert isinstance(self.store, MemoryStore)
             return ledger_events(write.line for write in self.store.journal.writes if write.line is not None)
@@ -297,13 +329,45 @@ def stored_balances(path: Path) -> dict[AccountKey, Balance]:
     return {key: balance for key, balance in found.items() if balance != EMPTY}
 
 
+async def server_events(url: str) -> list[list[LedgerEvent]]:
+    """The events in a PostgreSQL database, node by node."""
+    journals: dict[int, list[bytes]] = {}
+    for node, body in await postgres.rows(url, "SELECT node, body FROM journal ORDER BY node, seq"):
+        journals.setdefault(node, []).extend(unpack(body))
+    return [ledger_events(lines) for lines in journals.values()]
+
+
+async def server_balances(url: str) -> dict[AccountKey, Balance]:
+    """Every account of a PostgreSQL database that is not empty, over all gateways."""
+    found = await postgres.rows(
+        url,
+        "SELECT policy_id, metric, entity, window_start, posted, held, shadow_posted, shadow_held "
+        "FROM balances",
+    )
+    stored = {AccountKey(*row[:4]): Balance(*row[4:]) for row in found}
+    return {key: balance for key, balance in stored.items() if balance != EMPTY}
+
+
+async def replayed_balances(till: Till) -> dict[AccountKey, Balance]:
+    """What the journals say: each is replayed by itself, and their accounts are added up."""
+    sums: dict[AccountKey, Balance] = {}
+    for events in await till.journals():
+        for key, balance in balances(replay(events)).items():
+            sums[key] = Balance(*map(add, sums.get(key, EMPTY), balance))
+    return {key: balance for key, balance in sums.items() if balance != EMPTY}
+
+
 async def assert_books_agree(till: Till, keys: Iterable[AccountKey] = ()) -> None:
     """L2 and D3: live balances = replay of the journal = stored balances; costs of the calls = rollups."""
     await till.flush()
-    replayed = balances(replay(till.events()))
+    replayed = await replayed_balances(till)
     assert balances(till.store.ledger.book) == replayed, "D3: the live balances are not the replayed ones"
     if till.path is not None:
         assert stored_balances(till.path) == replayed, "D3: the stored balances are not the replayed ones"
+    if till.url is not None:
+        assert await server_balances(till.url) == replayed, (
+            "D3: the stored balances are not the replayed ones"
+        )
     for key in keys:
         assert till.balance(key) == replayed.get(key, EMPTY)
     assert await rollup_sums(till.store) == await settled_sums(till.store), "L2: rollups are not the calls"

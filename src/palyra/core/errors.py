@@ -23,6 +23,8 @@ PalyraError
  ├─ Overloaded            429 overloaded             (Retry-After)
  ├─ UpstreamFailed        502 upstream_failed
  ├─ LedgerUnavailable     503 ledger_unavailable     (Retry-After)
+ │   ├─ RulesStale        503 ledger_unavailable     (Retry-After; the change is tried again first)
+ │   └─ Outbid            503 ledger_unavailable     (Retry-After; the call is planned again first)
  └─ UpstreamTimedOut      504 upstream_timeout
 FieldError (ValueError): a value of a policy, config or price that cannot be accepted, with its field.
 """
@@ -213,6 +215,14 @@ class LedgerUnavailable(PalyraError):
     status = 503
     code = "ledger_unavailable"
     retry_after_s = 5
+
+
+class RulesStale(LedgerUnavailable):
+    """Another gateway changed policies or keys since this one read them."""
+
+
+class Outbid(LedgerUnavailable):
+    """Another gateway took the room that this call was planned into."""
 
 
 class FieldError(ValueError):

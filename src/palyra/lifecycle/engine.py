@@ -8,7 +8,7 @@ from palyra.core.limits import CALLS_IN_FLIGHT_MAX, OUTPUT_TOKENS_WITHOUT_LIMIT,
 from palyra.lifecycle.idempotency import Replays
 from palyra.lifecycle.kinds import Kinds
 from palyra.lifecycle.patience import Patience
-from palyra.lifecycle.ports import Clock, Ids, Ledger, Records
+from palyra.lifecycle.ports import Clock, Ids, Ledger, Others, Records
 from palyra.lifecycle.rules import Rules
 from palyra.lifecycle.wire import Endpoint, Upstream, UsageMeter
 from palyra.pricing.book import PriceBook
@@ -44,6 +44,8 @@ class Engine:
     registry: Registry
     prices: PriceBook
     governance: Governance
+    others: Others | None = None
+    """None where this process has the ledger alone."""
     token_counter: TokenCounter | None = None
     kinds: Kinds = field(default_factory=Kinds)
     replays: Replays = field(default_factory=Replays)

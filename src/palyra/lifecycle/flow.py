@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from palyra.core.errors import Overloaded, PalyraError
 from palyra.identity.keys import Subject
+from palyra.lifecycle.admit import admit
 from palyra.lifecycle.authenticate import authenticate
 from palyra.lifecycle.call import Call
 from palyra.lifecycle.dispatch import Exchange, dispatch
@@ -14,10 +15,9 @@ from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.estimate import cost_bound
 from palyra.lifecycle.idempotency import Header, Replay, claim_of, earlier_answer
 from palyra.lifecycle.plan import Plan
-from palyra.lifecycle.reserve import reserve
 from palyra.lifecycle.respond import answer_headers, answer_lines, decision_headers, refusal
 from palyra.lifecycle.route import find_sheet
-from palyra.lifecycle.usual import UsualPlan, plan_call
+from palyra.lifecycle.usual import UsualPlan
 from palyra.registry.registry import speaks
 
 CHEAPER_MODELS_MAX = 5
@@ -53,15 +53,16 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
     subject = authenticate(call.credential, rules)
     claim = claim_of(call, subject.principal)
     if claim is not None and subject.may_use(call.ask.model):
+        if engine.others is not None:
+            await engine.others.look_up(claim)
         earlier = earlier_answer(claim, engine.records, engine.replays)
         if earlier is not None:
             return Repeated(*earlier)
     if engine.full:
         raise Overloaded("too many calls are in flight; retry in a moment")
-    plan = plan_call(call, subject, rules.index, engine, engine.clock.now())
+    plan = await admit(call, subject, rules.index, claim, engine)
     if isinstance(plan, Plan) and not plan.admitted:
         raise _refuse(plan, call, subject, engine)
-    await reserve(plan, claim, engine)
     exchange = dispatch(call, plan, engine, keep=claim is not None)
     try:
         await exchange.answered()

@@ -11,6 +11,7 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.waiting import Wait
 
 Done = Callable[[Exception | None], None]
 """Called once on the loop thread: with None when the change is on disk, else with why it is not."""
@@ -97,6 +98,29 @@ class Ledger(Protocol):
         ...
 
 
+class Others(Protocol):
+    """Other gateways on the same accounts: what of a balance is not known here, and how to learn it.
+
+    Each ``Wait`` is told LedgerUnavailable where the ledger cannot be read.
+    """
+
+    def unread(self, accounts: Sequence[tuple[AccountKey, Instant]]) -> Sequence[tuple[AccountKey, Instant]]:
+        """Those of the accounts (with the ends of their windows) that were not read, or not for a while."""
+        ...
+
+    def read(self, accounts: Sequence[tuple[AccountKey, Instant]]) -> Wait:
+        """Read how the accounts stand now."""
+        ...
+
+    def recall(self, accounts: Sequence[tuple[AccountKey, Instant]]) -> Wait:
+        """The same, after the others had time to give back what they have of them and do not need."""
+        ...
+
+    def look_up(self, claim: IdempotencyClaim) -> Wait:
+        """Read what is known of an Idempotency-Key."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
     """Sums of one group of calls. ``cost`` in nano-USD where it is known; ``unpriced`` counts the rest."""
@@ -116,11 +140,15 @@ class UsageTotals:
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """One account of a policy as stored and live."""
+    """One account of a policy as stored and live.
+
+    ``sliced`` is claimed by gateways for calls to come: neither used nor held, and not free for the others.
+    """
 
     key: AccountKey
     window_end: Instant
     balance: Balance
+    sliced: int = 0
 
 
 @dataclass(frozen=True, slots=True)

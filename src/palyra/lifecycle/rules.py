@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from palyra.budgets.index import PolicyIndex
 from palyra.budgets.policy import Known, Policy, PolicyDefaults, parse_policy, policy_to_dict, unmatchable
-from palyra.core.errors import FieldError, Forbidden, NotFound, ReadOnly, VersionConflict
+from palyra.core.errors import FieldError, Forbidden, NotFound, ReadOnly, RulesStale, VersionConflict
 from palyra.core.instant import Instant, isoformat
 from palyra.core.secret import Secret
 from palyra.identity.keys import (
@@ -34,6 +34,7 @@ OWNER_PRINCIPAL = "owner"
 CONFIGURED_OWNER = "owner-key"
 """Id of the owner key that the configuration gives by reference."""
 
+CHANGES_TRIED_MAX = 8
 _FIRST_START = "first-start"
 _Result = TypeVar("_Result")
 
@@ -107,18 +108,18 @@ class Rules:
         ``expected_version`` is the version the writer has seen, 0 for none, None for any. Raises FieldError,
         ReadOnly for a policy of the config file, VersionConflict.
         """
-        return await self._alone(self._set_policy(dict(document), actor, expected_version))
+        return await self._alone(lambda: self._set_policy(dict(document), actor, expected_version))
 
     async def delete_policy(self, policy_id: str, *, actor: str, expected_version: int | None = None) -> None:
         """Take a policy out of force. Raises NotFound, ReadOnly, VersionConflict."""
-        await self._alone(self._delete_policy(policy_id, actor, expected_version))
+        await self._alone(lambda: self._delete_policy(policy_id, actor, expected_version))
 
     async def create_key(self, draft: Grant, *, issuer: Subject) -> tuple[ApiKey, str]:
         """Make a key; the second value is the key in clear, which exists nowhere else.
 
         Raises FieldError for a right that the issuer lacks.
         """
-        return await self._alone(self._create_key(draft, issuer))
+        return await self._alone(lambda: self._create_key(draft, issuer))
 
     async def revoke_key(self, key_id: str, *, by: Subject) -> ApiKey:
         """Revoke a key for good; the next call with it is refused. Revoking it again changes nothing.
@@ -126,21 +127,29 @@ class Rules:
         Raises NotFound, ReadOnly for a key of the config file and for the last owner key, Forbidden for a key
         with more rights than ``by`` has.
         """
-        return await self._alone(self._revoke_key(key_id, by))
+        return await self._alone(lambda: self._revoke_key(key_id, by))
 
     async def ensure_owner_key(self, configured: Secret | None) -> str | None:
         """Make sure somebody can administer. Returns a new owner key in clear on the first start, else None.
 
         A configured owner key is accepted by its hash, is never returned and is never stored.
         """
-        return await self._alone(self._ensure_owner_key(configured))
+        return await self._alone(lambda: self._ensure_owner_key(configured))
 
-    async def _alone(self, change: Coroutine[Any, Any, _Result]) -> _Result:
-        """Run one change to its end, even if the client that asked for it goes away meanwhile."""
+    async def _alone(self, change: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+        """Run one change to its end, even if the client that asked for it goes away meanwhile.
+
+        Where other gateways change the rules, too, it is made anew on the rules as they are then.
+        """
 
         async def serialised() -> _Result:
             async with self._writing:
-                return await change
+                for _ in range(CHANGES_TRIED_MAX):
+                    try:
+                        return await change()
+                    except RulesStale:
+                        await self.load()
+                return await change()
 
         task = asyncio.create_task(serialised())
         self._changes.add(task)

@@ -93,15 +93,14 @@ class JournaledLedger:
         done: Done,
     ) -> Shortfall | None:
         """See ``Ledger.reserve``."""
-        if not self._journal.accepts():
-            raise LedgerUnavailable("the ledger cannot take new calls right now; retry shortly")
+        essential = self._must_keep(event)
         entries = self._hold(event)
         if isinstance(entries, Shortfall):
             return entries
         call = self._open[event.id] = Filed(event.id, decision)
         write = Write(
             event.at,
-            False,
+            essential,
             call=call,
             state=CallState.PENDING,
             entries=entries,
@@ -113,6 +112,12 @@ class JournaledLedger:
         write_down(write, event, decision)
         self._journal.append(write)
         return None
+
+    def _must_keep(self, event: Reservation) -> bool:  # noqa: ARG002 (a shared ledger looks at it)
+        """Whether the reservation is essential. Raises LedgerUnavailable where it cannot be written."""
+        if not self._journal.accepts():
+            raise LedgerUnavailable("the ledger cannot take new calls right now; retry shortly")
+        return False
 
     def _hold(self, event: Reservation) -> Entries | Shortfall:
         """Place a hold, on all of its accounts or on none."""

@@ -7,7 +7,7 @@ tenth of their bytes, and a commit dirties a tenth of the pages of the file: wri
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -56,7 +56,10 @@ def unpack(page: bytes) -> list[bytes]:
     return zlib.decompressobj(_WINDOW).decompress(page).split(b"\n")
 
 
-def line_of(pages: Mapping[int, Sequence[bytes]], page: int, place: int) -> bytes:
+_Number = TypeVar("_Number")
+
+
+def line_of(pages: Mapping[_Number, Sequence[bytes]], page: _Number, place: int) -> bytes:
     """One line of some unpacked pages. Raises LookupError where it is not there."""
     return pages[page][place]
 

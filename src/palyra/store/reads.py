@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select
+from sqlalchemy import BigInteger, Connection, Row, and_, cast, func, select
 
 from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey, Balance
 from palyra.lifecycle.decision import CallState, StoredDecision, read_decision, read_settlement
 from palyra.lifecycle.ports import AccountStatus, DecisionFilter, UsageTotals
 from palyra.store.page import line_of, unpack
-from palyra.store.schema import accounts, decisions, documents, rollups
+from palyra.store.schema import balances, decisions, documents, rollups
 
 GROUPS = ("hour", "principal", "agent", "model", "provider")
 ACCOUNTS_SHOWN_MAX = 1_000
@@ -33,7 +33,10 @@ def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[S
     if wanted.before is not None:
         query = query.where(decisions.c.request_id < wanted.before)
     rows = connection.execute(query).all()
-    pages = _pages(connection, {row.page for row in rows} | {row.end_page for row in rows} - {None})
+    pages = _pages(
+        connection,
+        {(row.node, page) for row in rows for page in (row.page, row.end_page) if page is not None},
+    )
     return [_stored(row, pages) for row in rows]
 
 
@@ -48,7 +51,9 @@ def usage(
         if name not in GROUPS:
             raise ValueError(f"usage cannot be grouped by {name!r}; use one of {', '.join(GROUPS)}")
     columns = [rollups.c[name] for name in group_by]
-    sums = [func.coalesce(func.sum(rollups.c[figure]), 0).label(figure) for figure in _FIGURES]
+    sums = [
+        cast(func.coalesce(func.sum(rollups.c[figure]), 0), BigInteger).label(figure) for figure in _FIGURES
+    ]
     hours = and_(rollups.c.hour >= since, rollups.c.hour < until)
     query = select(*columns, *sums).where(hours).group_by(*columns)
     query = query.order_by(func.sum(rollups.c.cost).desc(), *columns)
@@ -63,9 +68,9 @@ def usage(
 def list_accounts(connection: Connection, policy_id: str) -> Sequence[AccountStatus]:
     """Accounts of a policy, newest window first."""
     query = (
-        select(accounts)
-        .where(accounts.c.policy_id == policy_id)
-        .order_by(accounts.c.window_start.desc(), accounts.c.entity)
+        select(balances)
+        .where(balances.c.policy_id == policy_id)
+        .order_by(balances.c.window_start.desc(), balances.c.entity)
         .limit(ACCOUNTS_SHOWN_MAX)
     )
     return [
@@ -73,21 +78,29 @@ def list_accounts(connection: Connection, policy_id: str) -> Sequence[AccountSta
             AccountKey(row.policy_id, row.metric, row.entity, row.window_start),
             Instant(row.window_end),
             Balance(row.posted, row.held, row.shadow_posted, row.shadow_held),
+            row.sliced,
         )
         for row in connection.execute(query)
     ]
 
 
-def _pages(connection: Connection, wanted: Collection[int]) -> dict[int, list[bytes]]:
-    """The documents of these pages."""
-    found: dict[int, list[bytes]] = {}
+def _pages(connection: Connection, wanted: Collection[tuple[int, int]]) -> dict[tuple[int, int], list[bytes]]:
+    """The documents of these pages, each given by its node and number."""
+    found: dict[tuple[int, int], list[bytes]] = {}
     numbers = sorted(wanted)
     for first in range(0, len(numbers), PAGES_AT_ONCE):
-        query = select(documents).where(documents.c.page.in_(numbers[first : first + PAGES_AT_ONCE]))
-        found.update((row.page, unpack(row.body)) for row in connection.execute(query))
+        some = numbers[first : first + PAGES_AT_ONCE]
+        # Two lists instead of pairs: SQLite would read every row for pairs.
+        query = select(documents).where(
+            documents.c.node.in_({node for node, _ in some}), documents.c.page.in_({page for _, page in some})
+        )
+        found.update(((row.node, row.page), unpack(row.body)) for row in connection.execute(query))
     return found
 
 
-def _stored(row: Row[Any], pages: Mapping[int, Sequence[bytes]]) -> StoredDecision:
-    end = None if row.end_page is None else read_settlement(line_of(pages, row.end_page, row.end_place))
-    return StoredDecision(read_decision(line_of(pages, row.page, row.place)), CallState(row.state), end)
+def _stored(row: Row[Any], pages: Mapping[tuple[int, int], Sequence[bytes]]) -> StoredDecision:
+    end = None
+    if row.end_page is not None:
+        end = read_settlement(line_of(pages, (row.node, row.end_page), row.end_place))
+    decision = read_decision(line_of(pages, (row.node, row.page), row.place))
+    return StoredDecision(decision, CallState(row.state), end)

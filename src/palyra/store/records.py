@@ -6,11 +6,17 @@ from collections.abc import Callable, Sequence
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
-from palyra.lifecycle.decision import CallState, Decision, StoredDecision
+from palyra.lifecycle.decision import (
+    CallState,
+    Decision,
+    StoredDecision,
+    read_decision,
+    read_settlement,
+)
 from palyra.lifecycle.ports import AuditEntry, DecisionFilter, IdempotencyEntry
 from palyra.store import codec
 from palyra.store.ledger import Journal, JournaledLedger, write_down
-from palyra.store.page import Audited
+from palyra.store.page import Audited, unpack
 from palyra.store.write import Filed, RollupDelta, Statement, Write, rollup_key
 
 _ONE_DENIED = RollupDelta(denied=1)
@@ -47,15 +53,18 @@ class JournaledRecords:
     async def save_policy(self, policy: Policy, audit: AuditEntry) -> None:
         """See ``Records.save_policy``."""
         text = codec.policy_text(policy)
-        await self._audited(Statement("save_policy", (policy.id, policy.version, text)), audit)
+        await self._audited(self._statement("save_policy", policy.id, policy.version, text), audit)
 
     async def delete_policy(self, policy_id: str, audit: AuditEntry) -> None:
         """See ``Records.delete_policy``."""
-        await self._audited(Statement("delete_policy", (policy_id,)), audit)
+        await self._audited(self._statement("delete_policy", policy_id), audit)
 
     async def save_key(self, key: ApiKey, audit: AuditEntry) -> None:
         """See ``Records.save_key``."""
-        await self._audited(Statement("save_key", (key.id, key.sha256, codec.key_text(key))), audit)
+        await self._audited(self._statement("save_key", key.id, key.sha256, codec.key_text(key)), audit)
+
+    def _statement(self, name: str, *parameters: str | int | None) -> Statement:
+        return Statement(name, parameters)
 
     async def _audited(self, statement: Statement, audit: AuditEntry) -> None:
         durable = asyncio.get_running_loop().create_future()
@@ -110,3 +119,13 @@ def matches(stored: StoredDecision, wanted: DecisionFilter) -> bool:
         and (wanted.until is None or decision.at < wanted.until)
         and (wanted.before is None or decision.request_id < wanted.before)
     )
+
+
+def stored_decision(
+    state: str, place: int, page: bytes, end_place: int | None, end_page: bytes | None
+) -> StoredDecision:
+    """A row of the calls with the pages that it leads to."""
+    end = None
+    if end_page is not None and end_place is not None:
+        end = read_settlement(unpack(end_page)[end_place])
+    return StoredDecision(read_decision(unpack(page)[place]), CallState(state), end)

@@ -1,10 +1,11 @@
 """Tables of the store, as SQLAlchemy Core metadata; Alembic revisions in ``migrations`` create them.
 
-Amounts are 64-bit integers in the unit of their metric (nano-USD for money); instants are nanoseconds
-since the epoch, UTC. Bodies are JSON text, or pages of it (``page.py``).
+Revision 0003 gives PostgreSQL tables of its own shape, with more columns and in partitions; what is read
+here is there on both. Amounts are 64-bit integers in the unit of their metric (nano-USD for money); instants
+are nanoseconds since the epoch, UTC. Bodies are JSON text, or pages of it (``page.py``).
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, column, table
 
 metadata = MetaData()
 
@@ -25,6 +26,7 @@ documents = Table(
     metadata,
     Column("page", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("body", LargeBinary, nullable=False),
+    Column("node", BigInteger, nullable=False, server_default="0"),
 )
 
 accounts = Table(
@@ -58,10 +60,29 @@ decisions = Table(
     Column("end_page", BigInteger),
     Column("end_place", Integer),
     Column("reservation", LargeBinary),
+    Column("node", BigInteger, nullable=False, server_default="0"),
     Index("decisions_in_doubt", "page", sqlite_where=Column("reservation").is_not(None)),
     Index("decisions_by_principal", "principal", "request_id"),
     sqlite_with_rowid=False,
 )
+
+balances = table(
+    "balances",
+    *(column(name, Text) for name in ("policy_id", "metric", "entity")),
+    *(
+        column(name, BigInteger)
+        for name in (
+            "window_start",
+            "window_end",
+            "posted",
+            "held",
+            "shadow_posted",
+            "shadow_held",
+            "sliced",
+        )
+    ),
+)
+"""A view: accounts as they stand over all gateways. ``sliced`` is claimed by some and not used yet."""
 
 idempotency = Table(
     "idempotency",

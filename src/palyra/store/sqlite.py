@@ -8,22 +8,22 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
-from palyra.lifecycle.decision import CallState, StoredDecision, read_decision, read_settlement
+from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.ports import AccountStatus, DecisionFilter, UsageTotals
 from palyra.store import codec, sql
 from palyra.store.commit import Committer
 from palyra.store.ledger import JournaledLedger
 from palyra.store.lock import OwnerLock
 from palyra.store.migrate import migrate
-from palyra.store.page import unpack
 from palyra.store.reader import Reader
-from palyra.store.records import JournaledRecords, newest
+from palyra.store.records import JournaledRecords, newest, stored_decision
 from palyra.store.restore import restore, verify
 from palyra.store.write import ClaimChange
 from palyra.store.writer import Writer
@@ -36,6 +36,9 @@ __all__ = ["SqliteRecords", "SqliteStore", "verify"]
 
 class SqliteStore:
     """Ledger and records on one SQLite file. Open it on the loop that will use it; close it on the same."""
+
+    others = None
+    """Nobody else has this ledger."""
 
     def __init__(self, path: Path, now: Callable[[], Instant], loop: asyncio.AbstractEventLoop) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +70,10 @@ class SqliteStore:
         """Whether a reservation would be accepted now."""
         return self._writer.accepts()
 
+    def forget(self, now: Instant) -> None:
+        """Drop accounts whose window is over from memory."""
+        self.ledger.book.forget_ended(now)
+
     def close(self) -> None:
         """Write what is queued, close every connection, give the file up."""
         self._writer.close()
@@ -89,7 +96,7 @@ class SqliteRecords(JournaledRecords):
         if call is not None:
             return StoredDecision(call.decision.whole(), CallState.PENDING, None)
         rows = await self._reader.rows(sql.DECISION, request_id)
-        return _stored(*rows[0]) if rows else None
+        return stored_decision(*rows[0]) if rows else None
 
     # SQLAlchemy loads with the first question of people, on a reader's thread: calls and start-up need none.
 
@@ -122,7 +129,12 @@ class SqliteRecords(JournaledRecords):
 
             return reads.list_accounts(connection, policy_id)
 
-        return await self._reader.ask(question)
+        stored = await self._reader.ask(question)
+        # What an open account holds changes all the time: the live figure wins over the stored one.
+        live = self._ledger.accounts
+        return [
+            replace(each, balance=live[each.key].balance()) if each.key in live else each for each in stored
+        ]
 
     async def policies(self) -> Sequence[Policy]:
         """See ``Records.policies``."""
@@ -150,12 +162,3 @@ def _open_writer(path: Path) -> sqlite3.Connection:
     ):
         connection.execute(statement)
     return connection
-
-
-def _stored(
-    state: str, place: int, page: bytes, end_place: int | None, end_page: bytes | None
-) -> StoredDecision:
-    end = None
-    if end_page is not None and end_place is not None:
-        end = read_settlement(unpack(end_page)[end_place])
-    return StoredDecision(read_decision(unpack(page)[place]), CallState(state), end)

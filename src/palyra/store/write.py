@@ -69,10 +69,14 @@ class ClaimChange(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """A named SQL statement of the adapter with its parameters, for rare writes such as policies and keys."""
+    """A named SQL statement of the adapter with its parameters, for rare writes such as policies and keys.
+
+    On a shared database it is refused if the rules are not at version ``after`` any more.
+    """
 
     name: str
     parameters: tuple[str | int | None, ...]
+    after: int | None = None
 
 
 class Filed(msgspec.Struct, gc=False):

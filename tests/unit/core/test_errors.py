@@ -32,9 +32,11 @@ TABLE = {
     "Overloaded": (429, "overloaded", None),
     "UpstreamFailed": (502, "upstream_failed", None),
     "LedgerUnavailable": (503, "ledger_unavailable", None),
+    "Outbid": (503, "ledger_unavailable", None),
+    "RulesStale": (503, "ledger_unavailable", None),
     "UpstreamTimedOut": (504, "upstream_timeout", None),
 }
-WITH_RETRY_AFTER = {"IdempotencyInFlight", "Overloaded", "LedgerUnavailable"}
+WITH_RETRY_AFTER = {"IdempotencyInFlight", "Overloaded", "LedgerUnavailable", "Outbid", "RulesStale"}
 
 
 def all_errors() -> dict[str, type[PalyraError]]:

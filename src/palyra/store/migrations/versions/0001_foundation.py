@@ -11,7 +11,9 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create every table of the first release."""
+    """Create every table of the first release. PostgreSQL came with revision 0003, and begins there."""
+    if op.get_bind().dialect.name != "sqlite":
+        return
     _create_money_tables()
     _create_record_tables()
 

@@ -31,7 +31,9 @@ _FIELDS = {
 
 
 def upgrade() -> None:
-    """Convert journal and decisions; everything else stays."""
+    """Convert journal and decisions; everything else stays. PostgreSQL begins with revision 0003."""
+    if op.get_bind().dialect.name != "sqlite":
+        return
     op.rename_table("journal", "journal_0001")
     op.rename_table("decisions", "decisions_0001")
     op.drop_index("decisions_unresolved", "decisions_0001")

@@ -1,0 +1,117 @@
+"""The Records port on PostgreSQL. Reads see what every gateway has stored, and what each has under way."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from palyra.budgets.policy import Policy
+from palyra.core.instant import Instant
+from palyra.identity.keys import ApiKey
+from palyra.lifecycle.decision import CallState, StoredDecision
+from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter, UsageTotals
+from palyra.store import codec
+from palyra.store.postgres import sql
+from palyra.store.postgres.ledger import SharedLedger
+from palyra.store.postgres.reading import Reading
+from palyra.store.postgres.restore import pending_calls
+from palyra.store.postgres.writer import PostgresWriter
+from palyra.store.records import JournaledRecords, matches, newest, stored_decision
+from palyra.store.write import Statement
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+class PostgresRecords(JournaledRecords):
+    """Reads run on connections of their own, never on the writer's."""
+
+    def __init__(
+        self, writer: PostgresWriter, ledger: SharedLedger, now: Callable[[], Instant], reading: Reading
+    ) -> None:
+        super().__init__(writer, ledger, now)
+        self._writer = writer
+        self._rules_version: int | None = None
+        """As they were read; None before that."""
+        self._reading = reading
+
+    async def decision(self, request_id: str) -> StoredDecision | None:
+        """See ``Records.decision``."""
+        call = self._ledger.open_call(request_id)
+        if call is not None:
+            return StoredDecision(call.decision.whole(), CallState.PENDING, None)
+        rows = await self._reading.rows(sql.DECISION, request_id)
+        if rows:
+            return stored_decision(*rows[0])
+        elsewhere = await self._pending_elsewhere()
+        return next((each for each in elsewhere if each.decision.request_id == request_id), None)
+
+    # SQLAlchemy loads with the first question of people: calls and start-up need none.
+
+    async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
+        """See ``Records.decisions``."""
+
+        def question(connection: "Connection") -> Sequence[StoredDecision]:
+            from palyra.store import reads
+
+            return reads.list_decisions(connection, wanted)
+
+        pending = self._pending(wanted)
+        if wanted.state in (None, CallState.PENDING):
+            pending += [each for each in await self._pending_elsewhere() if matches(each, wanted)]
+        return newest(wanted, pending, await self._reading.ask(question))
+
+    async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
+        """See ``Records.usage``."""
+
+        def question(connection: "Connection") -> Sequence[UsageTotals]:
+            from palyra.store import reads
+
+            return reads.usage(connection, since, until, group_by)
+
+        return await self._reading.ask(question)
+
+    async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
+        """See ``Records.accounts``."""
+
+        def question(connection: "Connection") -> Sequence[AccountStatus]:
+            from palyra.store import reads
+
+            return reads.list_accounts(connection, policy_id)
+
+        return await self._reading.ask(question)
+
+    async def policies(self) -> Sequence[Policy]:
+        """See ``Records.policies``. What is read from here on is of this version of the rules, or newer."""
+        ((self._rules_version,),) = await self._reading.rows(sql.RULES_VERSION)
+        return [codec.policy_from(text) for (text,) in await self._reading.rows(sql.POLICIES)]
+
+    async def policy_version(self, policy_id: str) -> int:
+        """See ``Records.policy_version``."""
+        ((version,),) = await self._reading.rows(sql.POLICY_VERSION, policy_id)
+        return version
+
+    async def keys(self) -> Sequence[ApiKey]:
+        """See ``Records.keys``."""
+        return [codec.key_from(text) for (text,) in await self._reading.rows(sql.KEYS)]
+
+    def _statement(self, name: str, *parameters: str | int | None) -> Statement:
+        """A change of the rules as they were read: one that another gateway made since then is not undone."""
+        return Statement(name, parameters, self._rules_version)
+
+    async def _audited(self, statement: Statement, audit: AuditEntry) -> None:
+        await super()._audited(statement, audit)
+        if statement.after is not None:
+            self._rules_version = statement.after + 1
+
+    async def ended(self, request_ids: Sequence[str]) -> set[str]:
+        """Those of the calls that are over."""
+        return {request_id for (request_id,) in await self._reading.rows(sql.ENDED, list(request_ids))}
+
+    async def _pending_elsewhere(self) -> list[StoredDecision]:
+        """The calls that other gateways have under way."""
+        found: list[StoredDecision] = []
+        for node, *_ in await self._reading.rows(sql.NODES):
+            if node == self._writer.node.id:
+                continue
+            calls = await self._reading.use(lambda connection, node=node: pending_calls(connection, node))
+            found += [StoredDecision(call.decision.whole(), CallState.PENDING, None) for call in calls]
+        return found

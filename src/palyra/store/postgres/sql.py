@@ -1,0 +1,158 @@
+"""Every SQL statement of the PostgreSQL adapter, static and named. Parameters are bound, never pasted.
+
+The functions that they call are made by revision 0003.
+"""
+
+from collections.abc import Mapping
+from typing import Final, LiteralString
+
+COMMIT: Final = """
+SELECT n, short, posted, shadow_posted, claimed, folded, shadow_folded, given FROM palyra_commit(
+  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+  $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28,
+  $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
+  $43, $44, $45, $46, $47, $48, $49
+)
+"""
+VIEW: Final = "SELECT n, posted, shadow_posted, claimed, free FROM palyra_view($1, $2, $3, $4, $5)"
+RECALL: Final = "SELECT palyra_recall($1, $2, $3, $4, $5)"
+
+HAS_REVISION: Final = "SELECT to_regclass('alembic_version') IS NOT NULL"
+REVISION: Final = "SELECT version_num FROM alembic_version"
+SYNCHRONOUS: Final = "SHOW synchronous_commit"
+
+JOIN: Final = """
+INSERT INTO nodes (name, holder, is_open, term, next_seq, next_page, last_at, lease_until, joined_at)
+VALUES ($1, $2, true, 1, 1, 1, 0, clock_timestamp() + make_interval(secs => $3), clock_timestamp())
+RETURNING id, term, next_seq, next_page
+"""
+# A gateway whose clock was ahead must not hold up the clocks of all others.
+LAST_INSTANT: Final = """
+SELECT least(coalesce(max(last_at), 0), now)::bigint, now
+FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000000)::bigint AS now) AS clock
+LEFT JOIN nodes ON true
+GROUP BY now
+"""
+# A new term: a commit that an older connection still has under way comes too late.
+REATTACH: Final = """
+UPDATE nodes SET term = term + 1, lease_until = clock_timestamp() + make_interval(secs => $3)
+WHERE id = $1 AND holder = $2 AND is_open
+RETURNING id, term, next_seq, next_page
+"""
+TAKE_OVER: Final = """
+UPDATE nodes SET term = term + 1, holder = $2, is_open = true,
+  lease_until = clock_timestamp() + make_interval(secs => $3)
+WHERE id = $1 AND (NOT is_open OR lease_until < clock_timestamp() OR holder = $2)
+RETURNING id, term, next_seq, next_page
+"""
+LEAVE: Final = """
+UPDATE nodes SET is_open = false
+WHERE id = $1 AND holder = $2 AND NOT EXISTS (
+  SELECT 1 FROM slices WHERE node = $1 AND (granted <> 0 OR posted <> 0 OR held <> 0)
+)
+RETURNING id
+"""
+ABANDON: Final = "UPDATE nodes SET lease_until = clock_timestamp() WHERE id = $1 AND holder = $2"
+DROP_EMPTY_SLICES: Final = "DELETE FROM slices WHERE node = $1 AND granted = 0 AND posted = 0 AND held = 0"
+DEAD: Final = "SELECT id FROM nodes WHERE is_open AND lease_until < clock_timestamp() ORDER BY id"
+NODES: Final = """
+SELECT id, name, is_open, lease_until < clock_timestamp() AS is_late FROM nodes
+WHERE is_open ORDER BY id
+"""
+
+OWN_SLICES: Final = """
+SELECT policy_id, metric, entity, window_start, window_end, granted, posted, held, shadow_posted, shadow_held
+FROM slices WHERE node = $1
+"""
+RECALLED: Final = """
+SELECT a.policy_id, a.metric, a.entity, a.window_start,
+  extract(epoch FROM a.tight_until - clock_timestamp())::double precision AS seconds
+FROM slices s JOIN accounts a USING (policy_id, metric, entity, window_start)
+WHERE s.node = $1 AND s.granted > s.posted + s.held AND a.tight_until > now()
+"""
+
+LAST_PAGE: Final = """
+SELECT seq, records, at, open_from, documents, body, chain FROM journal
+WHERE node = $1 ORDER BY seq DESC LIMIT 1
+"""
+PAGES: Final = """
+SELECT seq, records, at, open_from, documents, body, chain FROM journal
+WHERE node = $1 AND seq >= $2 ORDER BY seq
+"""
+DOCUMENTS: Final = "SELECT body FROM documents WHERE node = $1 AND page = $2"
+DECISION: Final = """
+SELECT state, place, d.body, end_place, e.body FROM decisions
+JOIN documents AS d ON d.node = decisions.node AND d.page = decisions.page
+LEFT JOIN documents AS e ON e.node = decisions.node AND e.page = end_page
+WHERE request_id = $1
+"""
+IN_DOUBT: Final = """
+SELECT request_id, page, place, end_page, end_place, reservation FROM decisions
+WHERE node = $1 AND reservation IS NOT NULL ORDER BY page
+"""
+ENDED: Final = "SELECT request_id FROM decisions WHERE request_id = ANY($1::text[])"
+CLAIM: Final = """
+SELECT request_id, fingerprint, finished, expires_at FROM idempotency WHERE principal = $1 AND key = $2
+"""
+OPEN_CLAIMS: Final = """
+SELECT principal, key, fingerprint, request_id, finished, expires_at FROM idempotency
+WHERE finished = 0 AND request_id = ANY($1::text[])
+"""
+DROP_OLD_CLAIMS: Final = "DELETE FROM idempotency WHERE finished = 1 AND expires_at <= $1"
+METERED: Final = """
+SELECT provider, model, sum(metered_bytes)::bigint, sum(metered_input_tokens)::bigint FROM rollups
+WHERE metered_bytes > 0 GROUP BY provider, model
+"""
+
+COUNT_RECORDS: Final = "SELECT coalesce(sum(records), 0)::bigint FROM journal"
+ALL_PAGES: Final = """
+SELECT node, seq, records, at, open_from, documents, body, chain FROM journal ORDER BY node, seq
+"""
+ALL_BALANCES: Final = """
+SELECT policy_id, metric, entity, window_start, b.posted, b.held, b.shadow_posted, b.shadow_held, b.sliced,
+  a.claimed
+FROM balances b JOIN accounts a USING (policy_id, metric, entity, window_start)
+"""
+
+LEDGER: Final = "SELECT ledger::text FROM rules"
+RULES_VERSION: Final = "SELECT version FROM rules"
+RULES_CHANGED: Final = """
+UPDATE rules SET version = version + 1 WHERE version = coalesce($1, version) RETURNING version
+"""
+TELL_RULES: Final = "SELECT pg_notify('palyra', 'rules')"
+POLICIES: Final = """
+SELECT body FROM policies
+JOIN (SELECT id, max(version) AS version FROM policies GROUP BY id) AS newest USING (id, version)
+WHERE deleted = 0 ORDER BY id
+"""
+POLICY_VERSION: Final = "SELECT coalesce(max(version), 0) FROM policies WHERE id = $1"
+KEYS: Final = "SELECT body FROM keys ORDER BY id"
+NAMED: Final[Mapping[str, LiteralString]] = {
+    "save_policy": "INSERT INTO policies (id, version, deleted, body) VALUES ($1, $2, 0, $3)",
+    "delete_policy": "UPDATE policies SET deleted = 1 WHERE id = $1",
+    "save_key": "INSERT INTO keys (id, sha256, body) VALUES ($1, $2, $3) "
+    "ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+}
+MONTHS: Final = """
+SELECT substr(c.relname, 9) AS month FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'journal'::regclass AND c.relname ~ '^journal_[0-9]{4}_[0-9]{2}$' ORDER BY month
+"""
+PAGES_BEFORE: Final = """
+SELECT node, seq, records, at, open_from, documents, body, chain FROM journal WHERE at < $1 ORDER BY node, seq
+"""
+CARRIED: Final = "SELECT node, next_seq, at, chain, book FROM carried"
+CARRIED_OF: Final = "SELECT node, next_seq, at, chain, book FROM carried WHERE node = $1"
+CARRY: Final = """
+INSERT INTO carried (node, next_seq, at, chain, book) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (node) DO UPDATE SET next_seq = excluded.next_seq, at = excluded.at, chain = excluded.chain,
+  book = excluded.book
+"""
+# A node that has held something since then and was not ended yet: its calls are in the pages to be dropped.
+HELD_BEFORE: Final = """
+SELECT EXISTS (SELECT 1 FROM nodes n JOIN slices s ON s.node = n.id WHERE s.held <> 0 AND n.last_at < $1)
+"""
+DROP_MONTH: Final = "SELECT palyra_drop_month($1)"
+ONE_AT_A_TIME: Final = "SELECT pg_try_advisory_xact_lock(7207190014)"
+# Partitions are made and dropped under locks for which commits would wait as long as we do.
+LOCK_BRIEFLY: Final = "SET lock_timeout = '500ms'"
+PARTITION: Final = "SELECT palyra_partition($1, $2, $3)"

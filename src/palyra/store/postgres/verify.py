@@ -1,0 +1,94 @@
+"""The proof that the books of a shared ledger are right, while its gateways run, by one snapshot."""
+
+from collections.abc import Callable
+from typing import Any
+
+from palyra.core.invariant import invariant
+from palyra.core.secret import Secret
+from palyra.ledger.account import EMPTY, AccountKey, Balance
+from palyra.ledger.book import Book
+from palyra.store.migrate import HEAD
+from palyra.store.page import JournalPage
+from palyra.store.postgres import sql
+from palyra.store.postgres.carried import Carried
+from palyra.store.postgres.revision import WrongRevision, connect_patiently
+from palyra.store.restore import RECORDS_PER_WORD, Audit
+
+_PAGES_AT_ONCE = 200
+
+Balances = dict[AccountKey, tuple[int, ...]]
+
+
+async def verify_shared(
+    url: Secret, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> Audit:
+    """Check every gateway's chain, and that what they replay to, added up, is what the accounts say.
+
+    ``head`` is the chain heads of all gateways, ``node:hash`` each. Raises InvariantViolation naming G3 (a
+    chain is broken at a page), D3 (replay gives other balances) or L1 (claims do not add up), WrongRevision
+    where there is no whole ledger of this version, and DatabaseUnreachable.
+    """
+    connection = await connect_patiently(url, "palyra audit")
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            found = await revision_of(connection)
+            if found != HEAD:
+                raise WrongRevision(f"the database is at revision {found}, this version needs {HEAD}")
+            return await _verify(connection, progress)
+    finally:
+        await connection.close()
+
+
+async def revision_of(connection: Any) -> str | None:
+    """The revision that a connection's database is at, None for one without a schema."""
+    if not await connection.fetchval(sql.HAS_REVISION):
+        return None
+    return await connection.fetchval(sql.REVISION)
+
+
+async def _verify(connection: Any, progress: Callable[[int, int], None]) -> Audit:
+    total = await connection.fetchval(sql.COUNT_RECORDS)
+    carried = {row[0]: Carried.read(row) for row in await connection.fetch(sql.CARRIED)}
+    current: Carried | None = None
+    records, told = 0, 0
+    async for row in connection.cursor(sql.ALL_PAGES, prefetch=_PAGES_AT_ONCE):
+        node, page = row[0], JournalPage(*row[1:])
+        if current is None or current.node != node:
+            current = carried.get(node) or Carried.nothing(node)
+        current = carried[node] = current.after(page)
+        records += page.records
+        if records >= told + RECORDS_PER_WORD:
+            told = records
+            progress(records, total)
+    sums: Balances = {}
+    for journal in carried.values():
+        _add(sums, journal.book)
+    await _compare(connection, sums)
+    heads = " ".join(f"{node}:{carried[node].chain.hex()}" for node in sorted(carried))
+    return Audit(records, len(sums), heads)
+
+
+def _add(sums: Balances, book: Book) -> None:
+    for key, account in book.accounts.items():
+        balance = account.balance()
+        before = sums.get(key, EMPTY)
+        sums[key] = tuple(map(sum, zip(before, balance, strict=True)))
+
+
+async def _compare(connection: Any, sums: Balances) -> None:
+    """The stored balances must be the replayed ones, and no slice may be lost (D3, L1)."""
+    stored: Balances = {}
+    for row in await connection.fetch(sql.ALL_BALANCES):
+        stored[AccountKey(*row[:4])] = tuple(row[4:8])
+        invariant(
+            row["claimed"] == row["posted"] + row["held"] + row["sliced"],
+            "L1",
+            f"account {AccountKey(*row[:4])} has claims that no gateway knows of",
+        )
+    for key in stored.keys() | sums.keys():
+        found, replayed = stored.get(key, tuple(EMPTY)), sums.get(key, tuple(EMPTY))
+        invariant(
+            found == replayed,
+            "D3",
+            f"account {key} stands at {Balance(*found)}, the journals say {Balance(*replayed)}",
+        )
