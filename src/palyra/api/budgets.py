@@ -15,6 +15,7 @@ from palyra.core.errors import AlreadyExists, FieldError, NotFound, VersionConfl
 from palyra.core.instant import Instant
 from palyra.identity.keys import Subject
 from palyra.ledger.account import AccountKey
+from palyra.lifecycle.ports import AccountStatus
 from palyra.reports.accounts import account_document
 
 _ANY = "*"
@@ -80,20 +81,12 @@ class Budgets:
         now = self._deps.clock.now()
         stored = await self._deps.records.accounts(policy_id)
         found = [each for each in stored if entity is None or each.key.entity == entity]
-        # What an open account holds changes all the time: the live figure wins over the stored one.
-        readings = {
-            each.key: (
-                each.window_end,
-                self._deps.ledger.balance(each.key) if each.window_end > now else each.balance,
-            )
-            for each in found
-        }
         current = _current(policy, entity, now)
-        if current is not None and current[0] not in readings:
-            readings[current[0]] = (current[1], self._deps.ledger.balance(current[0]))
+        if current is not None and all(each.key != current[0] for each in found):
+            found.append(AccountStatus(*current, self._deps.ledger.balance(current[0])))
         accounts = [
-            account_document(policy, key, window_end, balance, now)
-            for key, (window_end, balance) in readings.items()
+            account_document(policy, each.key, each.window_end, each.balance, now, each.sliced)
+            for each in found
         ]
         return JSONResponse({"policy": policy_to_dict(policy), "accounts": accounts})
 

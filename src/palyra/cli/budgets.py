@@ -19,7 +19,16 @@ app = typer.Typer(
 )
 
 _TITLES = ("id", "scope", "metric", "interval", ">soft", ">hard", "action", "mode", ">version", "origin")
-_ACCOUNT_TITLES = ("entity", ">posted", ">held", ">limit", ">remaining", "window start", "window end")
+_ACCOUNT_TITLES = (
+    "entity",
+    ">posted",
+    ">held",
+    ">sliced",
+    ">limit",
+    ">remaining",
+    "window start",
+    "window end",
+)
 _DETAILS = (
     "name",
     "timezone",
@@ -159,7 +168,10 @@ def status(
     key: KeyOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show where each account of a budget stands: posted, held, what remains."""
+    """Show where each account of a budget stands: posted, held, sliced, what remains.
+
+    Sliced is claimed by gateways for calls to come; it is 0 unless gateways share a PostgreSQL database.
+    """
     document = connect(context, url, key).get(f"/budgets/{segment(policy_id)}/status")
 
     def render(console: Console) -> None:
@@ -223,7 +235,7 @@ def _row(policy: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _account_row(account: Mapping[str, Any]) -> tuple[str, ...]:
-    names = ("posted", "held", "limit", "remaining")
+    names = ("posted", "held", "sliced", "limit", "remaining")
     return (
         account["entity"],
         *(amount(account, name, account["metric"]) for name in names),

@@ -17,13 +17,15 @@ from palyra.cli.output import CommandError, ExitCode, JsonOption, emit, table
 from palyra.cli.running import with_running_rules
 from palyra.cli.serve import ConfigOption
 from palyra.config.load import load_settings
-from palyra.config.settings import ProviderSettings, Settings
+from palyra.config.settings import ProviderSettings, Settings, SharedDatabase
 from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant
 from palyra.pricing.book import PriceBook
 from palyra.pricing.catalog import GenaiPrices
 from palyra.registry.registry import Registry
 from palyra.store.lock import DatabaseLocked, OwnerLock
+from palyra.store.migrate import HEAD
+from palyra.store.postgres.revision import server_revision
 from palyra.upstream.guard import check_provider_url
 from palyra.upstream.provider import HttpUpstream, ProviderEndpoint
 from palyra.upstream.request_head import ProviderKind
@@ -70,7 +72,12 @@ def doctor(
         PriceBook(settings.prices, catalog),
         Instant(time.time_ns()),
     )
-    findings = examine(patient, lambda: check_database(settings.server.database), _probe(context, offline))
+    database = settings.server.database
+    findings = examine(
+        patient,
+        lambda: check_database(database) if isinstance(database, Path) else check_shared_database(database),
+        _probe(context, offline),
+    )
     findings.append(running)
     failed = any(finding.status is Status.FAIL for finding in findings)
     document = {"ok": not failed, "findings": [finding.to_dict() for finding in findings]}
@@ -94,6 +101,21 @@ def probe_provider(provider: ProviderSettings) -> Finding:
     except (OSError, ssl.SSLError, ValueError) as error:
         return Finding(check, Status.FAIL, str(error), "check ca_file and credential")
     return Finding(check, Status.OK, f"{provider.base_url} answers with {count} models")
+
+
+def check_shared_database(database: SharedDatabase) -> Finding:
+    """Whether a gateway could join this PostgreSQL database, without joining or changing it."""
+    check = "database"
+    try:
+        revision = asyncio.run(server_revision(database.url))
+    except PalyraError as error:
+        return Finding(check, Status.FAIL, f"{database}: {error.message}", "check server.database")
+    if revision is None:
+        return Finding(check, Status.OK, f"{database} is empty; the first start makes its schema")
+    if revision != HEAD:
+        told = f"{database} is at revision {revision}, this version needs {HEAD}"
+        return Finding(check, Status.FAIL, told, "stop all gateways and run: palyra db upgrade")
+    return Finding(check, Status.OK, f"{database} is there, at revision {revision}")
 
 
 def check_database(path: Path) -> Finding:

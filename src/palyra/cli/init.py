@@ -10,19 +10,32 @@ from palyra.config.load import FILE_NAME
 
 TEMPLATE = """\
 # The configuration of Palyra. Unknown keys are errors. Check it with: palyra doctor
-# Single values of [server], [auth] and [governance] can also come from the environment:
+# Single values of [server], [auth], [governance], [scale] and [retention] can also come from the environment:
 # PALYRA_SERVER_PORT=9000, PALYRA_GOVERNANCE_MODE=dry_run ...
 
 [server]
 host = "127.0.0.1"                        # other machines: allow_remote = true, and TLS or a proxy
 port = 8484                               # 0 picks a free port and prints it
 database = "sqlite:///palyra.db"          # relative to where the daemon is started; four slashes: absolute
+                                          # many gateways: postgresql://…, or env:NAME that holds the URL
 # max_body_bytes = 33_554_432             # the largest request that is read
 # allow_remote = true                     # needed for any host but loopback, together with either
 # tls_cert = "/etc/palyra/cert.pem"       # ... a certificate (PEM)
 # tls_key = "/etc/palyra/key.pem"         # ... and its key,
 # behind_proxy = true                     # ... or a proxy in front that ends TLS
 # allowed_hosts = ["llm.example.com"]     # names by which clients reach the daemon
+# workers = 1                             # processes on this port; more than 1 needs PostgreSQL
+
+[scale]                                   # only with PostgreSQL: how gateways share the ledger
+# name = "eu-1"                           # how people see this gateway; default: host and process id
+# lease_s = 10                            # without a sign of life for so long it counts as dead
+# slices = true                           # spend hot budgets in memory, from slices claimed ahead
+# slice_s = 1.0                           # a slice is what is spent in so many seconds ...
+# slice_share = 0.05                      # ... and at most this part of what is left
+# spool = "/var/lib/palyra/spool"         # ends of calls that the database cannot take wait here
+
+[retention]                               # only with PostgreSQL
+# months: how many whole months of calls to keep, for example 24; sums stay for ever. Without it: all.
 
 [auth]
 # owner_key = "env:PALYRA_OWNER_KEY"      # without it the first start prints one, once

@@ -38,7 +38,18 @@ def serve(
         typer.Option(help="Port; 0 picks a free one and prints it.", show_default="server.port or 8484"),
     ] = None,
     database: Annotated[
-        str | None, typer.Option(help="sqlite:///PATH of the ledger.", show_default="server.database")
+        str | None,
+        typer.Option(
+            help="Where the ledger is: sqlite:///PATH, postgresql://… or env:NAME.",
+            show_default="server.database",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes on the same port; more than 1 needs PostgreSQL.",
+            show_default="server.workers or 1",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,7 +60,12 @@ def serve(
     # The daemon brings the server and the store: a second that the other commands need not wait.
     from palyra import daemon
 
-    given = {"server.host": host, "server.port": port, "server.database": database}
+    given = {
+        "server.host": host,
+        "server.port": port,
+        "server.database": database,
+        "server.workers": workers,
+    }
     overrides: Mapping[str, str] = {field: str(value) for field, value in given.items() if value is not None}
     settings = load_settings(config, os.environ, Path.cwd(), overrides)
     daemon.serve(settings, announce_json if as_json else announce_text)

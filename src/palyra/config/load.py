@@ -13,7 +13,7 @@ from palyra.config.lines import lines_of
 from palyra.config.problems import ConfigError, Problem, Report
 from palyra.config.reader import Section
 from palyra.config.references import Surroundings
-from palyra.config.sections import read_auth, read_governance, read_server
+from palyra.config.sections import read_auth, read_governance, read_retention, read_scale, read_server
 from palyra.config.settings import Settings
 
 FILE_NAME = "palyra.toml"
@@ -21,7 +21,7 @@ FILE_BYTES_MAX = 4 * 1024 * 1024
 ENVIRONMENT = "environment"
 """``Settings.source`` of a start without a file."""
 
-_VARIABLE = re.compile(r"PALYRA_(SERVER|AUTH|GOVERNANCE)_([A-Z0-9_]+)")
+_VARIABLE = re.compile(r"PALYRA_(SERVER|AUTH|GOVERNANCE|SCALE|RETENTION)_([A-Z0-9_]+)")
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 _KNOWN_PROVIDERS = (("openai", "OPENAI"), ("anthropic", "ANTHROPIC"))
 _START_HINT = "run 'palyra init' to write a commented palyra.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY"
@@ -86,9 +86,11 @@ def _read_settings(
     merged, origins = _overlaid(data, around.env, overrides)
     report = Report(source, lines, origins)
     root = Section(merged, "", report)
-    server = read_server(root.table("server"), around, default_database())
+    server = read_server(root.table("server"), around, report, default_database())
     auth = read_auth(root.table("auth"), around, report)
     governance = read_governance(root.table("governance"))
+    scale = read_scale(root.table("scale"), around)
+    retention = read_retention(root.table("retention"), server)
     providers = read_providers(root.entries("providers"), around)
     ids = [provider.id for provider in providers]
     models, inline_prices = read_models(root.entries("models"), ids, report)
@@ -97,6 +99,8 @@ def _read_settings(
         server=server,
         auth=auth,
         governance=governance,
+        scale=scale,
+        retention=retention,
         providers=tuple(providers),
         models=tuple(models),
         budgets=tuple(read_budgets(root.entries("budgets"), governance.timezone, ids, report)),

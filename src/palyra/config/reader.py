@@ -1,7 +1,7 @@
 """Reading one table strictly: every value has a type, every key is known, every mistake is reported."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import TypeVar, cast
 
@@ -83,7 +83,7 @@ class Section:
 
     def optional_seconds(self, name: str, *, most: float) -> float | None:
         """A number of seconds above 0 and up to ``most``; None where the key is absent."""
-        value = self.raw(name)
+        value = self._from_outside(name, self.raw(name), float)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -93,6 +93,19 @@ class Section:
         else:
             return float(value)
         return None
+
+    def fraction(self, name: str, default: float) -> float:
+        """A number above 0 and up to 1."""
+        value = self._from_outside(name, self.raw(name), float)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.wrong(name, f"must be a number, not {kind_of(value)}")
+        elif not 0 < value <= 1:
+            self.wrong(name, f"is {value}; write more than 0 and at most 1, such as 0.05")
+        else:
+            return float(value)
+        return default
 
     def flag(self, name: str, *, default: bool) -> bool:
         """true or false."""
@@ -181,11 +194,11 @@ class Section:
                 listed = ", ".join(sorted(known))
                 self.wrong(name, f"is not a known key; known are {listed}{suggestion(name, known)}")
 
-    def _from_outside(self, name: str, value: object) -> object:
+    def _from_outside(self, name: str, value: object, number: Callable[[str], int | float] = int) -> object:
         """Variables and options are always text: read a number out of it."""
         if isinstance(value, str) and self.field(name) in self._report.origins:
             try:
-                return int(value)
+                return number(value)
             except ValueError:
                 return value
         return value

@@ -1,4 +1,6 @@
-"""The tables that stand once: ``[server]``, ``[auth]``, ``[governance]``."""
+"""The tables that stand once: ``[server]``, ``[auth]``, ``[governance]``, ``[scale]``,
+``[retention]``.
+"""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,9 +13,15 @@ from palyra.config.references import Surroundings
 from palyra.config.settings import (
     DEFAULT_HOST,
     DEFAULT_PORT,
+    LEASE_S,
+    SLICE_S,
+    SLICE_SHARE,
     AuthSettings,
     GovernanceSettings,
+    RetentionSettings,
+    ScaleSettings,
     ServerSettings,
+    SharedDatabase,
 )
 from palyra.core.errors import FieldError
 from palyra.core.limits import BODY_BYTES_MAX
@@ -21,13 +29,20 @@ from palyra.core.secret import Secret
 from palyra.registry.registry import AUTO
 
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
+WORKERS_MAX = 256
+MONTHS_MAX = 1_200
+_LEASE_LEAST_S = 0.5
+_SECONDS_MOST = 3_600.0
 _BODY_BYTES_LEAST = 1_024
 
 
-def read_server(section: Section, around: Surroundings, default_database: Path) -> ServerSettings:
+def read_server(
+    section: Section, around: Surroundings, report: Report, default_database: Path
+) -> ServerSettings:
     """``[server]``; binding beyond loopback is refused unless it is wanted and protected."""
     server = ServerSettings(
-        database=_database(section, around) or default_database,
+        database=_database(section, around, report) or default_database,
         host=section.text("host", DEFAULT_HOST),
         port=section.integer("port", DEFAULT_PORT, least=0, most=65_535),
         max_body_bytes=section.integer(
@@ -38,9 +53,16 @@ def read_server(section: Section, around: Surroundings, default_database: Path) 
         tls_key=read_file_path(section, "tls_key", around),
         behind_proxy=section.flag("behind_proxy", default=False),
         allowed_hosts=section.strings("allowed_hosts"),
+        workers=section.integer("workers", 1, least=1, most=WORKERS_MAX),
     )
     section.finish()
     _check_tls(section)
+    if server.workers > 1 and isinstance(server.database, Path):
+        section.wrong(
+            "workers",
+            "needs a database that processes can share; write database = "
+            '"postgresql://…", or leave workers at 1',
+        )
     _check_binding(section, server)
     return server
 
@@ -88,20 +110,73 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _database(section: Section, around: Surroundings) -> Path | None:
+def read_scale(section: Section, around: Surroundings) -> ScaleSettings:
+    """``[scale]``."""
+    spool = section.optional_text("spool", most=TEXT_CHARS_MAX)
+    settings = ScaleSettings(
+        name=section.optional_text("name"),
+        lease_s=section.optional_seconds("lease_s", most=_SECONDS_MOST) or LEASE_S,
+        slices=section.flag("slices", default=True),
+        slice_s=section.optional_seconds("slice_s", most=_SECONDS_MOST) or SLICE_S,
+        slice_share=section.fraction("slice_share", SLICE_SHARE),
+        spool=None if spool is None else around.path(spool),
+    )
+    section.finish()
+    if settings.lease_s < _LEASE_LEAST_S:
+        section.wrong("lease_s", f"is {settings.lease_s:g}; write at least {_LEASE_LEAST_S:g} seconds")
+    return settings
+
+
+def read_retention(section: Section, server: ServerSettings) -> RetentionSettings:
+    """``[retention]``."""
+    settings = RetentionSettings(section.optional_integer("months", least=1, most=MONTHS_MAX))
+    section.finish()
+    if settings.months is not None and isinstance(server.database, Path):
+        section.wrong("months", "needs a PostgreSQL database; a SQLite file keeps everything")
+    return settings
+
+
+def _database(section: Section, around: Surroundings, report: Report) -> Path | SharedDatabase | None:
     url = section.optional_text("database", most=TEXT_CHARS_MAX)
     if url is None:
         return None
-    scheme = url.partition("://")[0]
+    is_referred = url.startswith(("env:", "file:"))
+    if is_referred:
+        secret = read_secret(section, "database", url, around)
+        if secret is None:
+            section.wrong("database", f"{url} is not set; it must hold the URL of the database")
+            return None
+        url = secret.reveal()
+    if url.startswith(_POSTGRES):
+        is_written = not is_referred and "server.database" not in report.origins
+        return _shared(section, url, is_written=is_written)
     path = url.removeprefix(_SQLITE)
-    if scheme in ("postgresql", "postgres") or scheme.startswith("postgresql+"):
-        section.wrong("database", "PostgreSQL is not available in this version; write sqlite:///palyra.db")
-    elif path == url:
-        section.wrong("database", "must begin with sqlite:/// such as sqlite:///palyra.db")
+    if path == url:
+        told = "must begin with sqlite:/// such as sqlite:///palyra.db, or with postgresql://"
+        section.wrong("database", told)
     elif not path or path.endswith("/") or path == ":memory:" or "?" in path:
         section.wrong("database", "must name a file such as sqlite:///palyra.db")
     else:
         return around.path(path)
+    return None
+
+
+def _shared(section: Section, url: str, *, is_written: bool) -> SharedDatabase | None:
+    """A PostgreSQL URL; ``is_written``: it stands in the file, where no password may."""
+    address, _, query = url.partition("://")[2].partition("?")
+    authority, _, database = address.partition("/")
+    user, _, hosts = authority.rpartition("@")
+    password = ":" in user or "password=" in query
+    if not database:
+        section.wrong("database", "must name a database such as postgresql://user@host:5432/palyra")
+    elif password and is_written:
+        section.wrong(
+            "database",
+            "has a password in it; keep the whole URL in a variable and write database = "
+            '"env:PALYRA_DATABASE_URL"',
+        )
+    else:
+        return SharedDatabase(Secret(url), f"postgresql://{hosts}/{database}")
     return None
 
 

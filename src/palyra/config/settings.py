@@ -15,14 +15,31 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8484
 
 
+LEASE_S = 10.0
+SLICE_S = 1.0
+SLICE_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SharedDatabase:
+    """A PostgreSQL database that gateways share. ``shown`` is its URL without user and password."""
+
+    url: Secret
+    shown: str
+
+    def __str__(self) -> str:
+        return self.shown
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where the daemon listens and keeps data. ``port`` 0 picks a free one; ``database`` is a SQLite file.
+    """Where the daemon listens and keeps data. ``port`` 0 picks a free one.
 
+    ``database`` is a SQLite file of its own, or a PostgreSQL database that it shares with others.
     ``allowed_hosts`` are further names that requests may carry in ``Host``, without port.
     """
 
-    database: Path
+    database: Path | SharedDatabase
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     max_body_bytes: int = BODY_BYTES_MAX
@@ -31,6 +48,31 @@ class ServerSettings:
     tls_key: Path | None = None
     behind_proxy: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleSettings:
+    """How a gateway shares a PostgreSQL ledger. ``name`` None: host and process id.
+
+    It counts as dead when it has not renewed its lease for ``lease_s`` seconds. A slice is what a hot account
+    uses up in ``slice_s`` seconds, and at most the fraction ``slice_share`` of what is left. ``spool`` is the
+    folder for ends of calls that the database cannot take.
+    """
+
+    name: str | None = None
+    lease_s: float = LEASE_S
+    slices: bool = True
+    slice_s: float = SLICE_S
+    slice_share: float = SLICE_SHARE
+    spool: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """How many whole ``months`` of journal and decisions are kept before the current one; None for ever."""
+
+    months: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +125,8 @@ class Settings:
     server: ServerSettings
     auth: AuthSettings = field(default_factory=AuthSettings)
     governance: GovernanceSettings = field(default_factory=GovernanceSettings)
+    scale: ScaleSettings = field(default_factory=ScaleSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     providers: tuple[ProviderSettings, ...] = ()
     models: tuple[Model, ...] = ()
     budgets: tuple[Policy, ...] = ()

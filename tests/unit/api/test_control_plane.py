@@ -10,8 +10,7 @@ from fakes.records import NOON
 from palyra.api.deps import Health
 from palyra.core.instant import Instant
 from palyra.identity.keys import hash_key
-from palyra.ledger.account import AccountKey, Balance, Hold
-from palyra.ledger.event import Reserved
+from palyra.ledger.account import AccountKey, Balance
 from palyra.lifecycle.ports import AccountStatus, UsageTotals
 
 DAILY: dict[str, object] = {
@@ -121,16 +120,14 @@ def test_a_body_that_is_no_small_json_object_is_refused(plane: Any, body: bytes,
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_status_shows_live_figures_for_open_windows_and_stored_ones_for_the_last(plane: Any) -> None:
+def test_status_shows_the_accounts_of_open_windows_and_of_the_last(plane: Any) -> None:
     put(plane)
     today = AccountKey("daily", "cost_usd", "alice", DAY_START)
     yesterday = AccountKey("daily", "cost_usd", "alice", DAY_START - 1)
     plane.records.account_rows += [
-        AccountStatus(today, DAY_END, Balance(0, 0, 0, 0)),
+        AccountStatus(today, DAY_END, Balance(0, 1_500_000_000, 0, 1_500_000_000), sliced=9),
         AccountStatus(yesterday, DAY_START, Balance(6_000_000_000, 0, 7, 0)),
     ]
-    hold = Hold(today, DAY_END, 1_500_000_000, 1_500_000_000, None)
-    plane.ledger.book.apply(Reserved("r", NOON, DAY_END, (hold,)))
     accounts = plane.call("GET", "/api/v1/budgets/daily/status", "viewer").json()["accounts"]
     live, ended = accounts
     assert (live["entity"], live["open"], live["held_usd"], live["held_nano_usd"]) == (
@@ -140,6 +137,7 @@ def test_status_shows_live_figures_for_open_windows_and_stored_ones_for_the_last
         1_500_000_000,
     )
     assert (live["remaining_usd"], live["limit_usd"]) == ("3.50", "5.00")
+    assert (live["sliced_nano_usd"], ended["sliced_nano_usd"]) == (9, 0)
     assert (live["window_start"], live["window_end"]) == ("2026-11-23T00:00:00Z", "2026-11-24T00:00:00Z")
     assert (ended["open"], ended["posted_usd"], ended["remaining_usd"]) == (False, "6.00", "-1.00")
     assert ended["shadow_posted_nano_usd"] == 7

@@ -1,15 +1,9 @@
-"""The service form: builds every object, starts and stops them in order, holds no logic of its own."""
+"""One process of the service: store, rules, upstream, engine, and the two doors in front of them."""
 
 import asyncio
-import gc
 import secrets
-import signal
-import socket
-import sys
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, cast
 
 import structlog
@@ -23,16 +17,20 @@ from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import limits
 from palyra.core.errors import FieldError, PalyraError
 from palyra.core.instant import Instant, isoformat
+from palyra.daemon.http import Asgi, Later, Server, listen, spare_the_collector
+from palyra.daemon.storage import Store, close_store
+from palyra.daemon.system import SystemClock, TimeSortedIds
 from palyra.gateway.door import Door
 from palyra.gateway.line import line_factory
 from palyra.lifecycle.engine import Engine, Governance, TokenCounter
 from palyra.lifecycle.expire import expire_overdue, resolve_leftovers
+from palyra.lifecycle.kinds import Kinds
 from palyra.lifecycle.plan import LEASE_NS
 from palyra.lifecycle.rules import Rules
 from palyra.pricing.book import PriceBook
 from palyra.pricing.catalog import GenaiPrices
 from palyra.registry.registry import Registry
-from palyra.store.sqlite import SqliteStore
+from palyra.store.postgres.store import PostgresStore
 from palyra.upstream.deadlines import Deadlines
 from palyra.upstream.guard import check_provider_url
 from palyra.upstream.meters import make_meter
@@ -40,17 +38,11 @@ from palyra.upstream.provider import HttpUpstream, ProviderEndpoint
 from palyra.upstream.request_head import ProviderKind
 from palyra.upstream.tokenizer import OpenAiTokens
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 SHUTDOWN_S = 20
 SWEEP_S = 1.0
 DISCOVERY_S = 5.0
 DISCOVERY_EVERY_S = 300.0
 FORGET_EVERY_S = 60.0
-_COLLECT_EVERY = 50_000
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _log = structlog.get_logger("palyra.daemon")
@@ -67,62 +59,14 @@ class Announcement:
     warnings: tuple[str, ...]
 
 
-class SystemClock:
-    """The wall clock, held so that it never runs backwards (P3). ``floor`` is the last instant on record."""
-
-    __slots__ = ("_last",)
-
-    def __init__(self, floor: Instant = Instant(0)) -> None:  # noqa: B008 (an integer)
-        self._last = floor
-
-    def now(self) -> Instant:
-        """See ``Clock.now``."""
-        now = time.time_ns()
-        if now > self._last:
-            self._last = Instant(now)
-        return self._last
-
-    def not_before(self, floor: Instant) -> None:
-        """Start from the last instant that the journal knows."""
-        self._last = max(self._last, floor)
-
-
-class TimeSortedIds:
-    """Request ids that sort by time: UUIDv7 behind a prefix."""
-
-    def request_id(self) -> str:
-        """See ``Ids.request_id``."""
-        return f"req_{uuid_utils.uuid7().hex}"
-
-
-def serve(settings: Settings, announce: Callable[[Announcement], None]) -> None:
-    """Run the daemon until SIGTERM or SIGINT. Raises PalyraError or FieldError if it cannot start."""
-    _log_to_stderr()
-    try:
-        import uvloop
-    except ImportError:  # Windows has none
-        asyncio.run(_serve(settings, announce))
-    else:
-        uvloop.run(_serve(settings, announce))
-
-
-async def _serve(settings: Settings, announce: Callable[[Announcement], None]) -> None:
-    daemon = Daemon(settings)
-    try:
-        await daemon.start()
-        await daemon.run(announce)
-    finally:
-        await daemon.stop()
-
-
 class Daemon:
-    """One process: store, rules, upstream, engine, and the two doors in front of them."""
+    """Builds every object, starts and stops them in order, holds no logic of its own."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, store: Store, clock: SystemClock) -> None:
         self._settings = settings
-        self._clock = SystemClock()
-        self._store = SqliteStore(settings.server.database, self._clock.now, asyncio.get_running_loop())
-        self._clock.not_before(self._store.last_instant)
+        self._clock = clock
+        self._store = store
+        clock.not_before(store.last_instant)
         self._catalog = GenaiPrices()
         self._upstream = HttpUpstream({each.id: _endpoint(each) for each in settings.providers})
         self._rules = self._make_rules()
@@ -137,6 +81,7 @@ class Daemon:
             registry=self._make_registry(),
             prices=PriceBook(settings.prices, self._catalog),
             governance=Governance(settings.governance.mode, settings.governance.unknown_price),
+            others=store.others,
             token_counter=_token_counter(settings),
         )
         self._background: list[asyncio.Task[None]] = []
@@ -144,6 +89,9 @@ class Daemon:
 
     async def start(self) -> None:
         """Rules in force, leftovers of the last run resolved, models discovered."""
+        if isinstance(self._store, PostgresStore):
+            self._store.on_rules = self._rules.load
+            self._store.on_rejoin = self._start_anew
         await self._rules.load()
         self._owner_key = await self._rules.ensure_owner_key(self._settings.auth.owner_key)
         await resolve_leftovers(self.engine)
@@ -156,16 +104,16 @@ class Daemon:
 
     async def run(self, announce: Callable[[Announcement], None]) -> None:
         """Accept calls until a signal asks to stop; then finish what is running, within a bound."""
-        listening = _listen(self._settings)
+        listening = listen(self._settings, shared=self._settings.server.workers > 1)
         host, port = self._settings.server.host, listening.getsockname()[1]
         scheme = "https" if self._settings.server.tls_cert else "http"
         shown = f"[{host}]" if ":" in host else host
-        control_plane = _Later(self._control_plane)
-        server = _Server(
+        control_plane = Later(self._control_plane)
+        server = Server(
             self._uvicorn_config(control_plane),
             lambda: announce(self._announcement(f"{scheme}://{shown}:{port}")),
         )
-        control_plane.build(on_failure=server.stop_soon, on_success=_spare_the_collector)
+        control_plane.build(on_failure=server.stop_soon, on_success=spare_the_collector)
         await server.serve(sockets=[listening])
         control_plane.raise_failure()
 
@@ -174,7 +122,11 @@ class Daemon:
         for task in self._background:
             task.cancel()
         await self._upstream.close()
-        await asyncio.get_running_loop().run_in_executor(None, self._store.close)
+        await close_store(self._store)
+
+    def _start_anew(self) -> None:
+        """The store began with new accounts: what was prepared points at the old ones."""
+        self.engine.kinds = Kinds()
 
     def _announcement(self, url: str) -> Announcement:
         return Announcement(
@@ -322,7 +274,7 @@ class Daemon:
         await expire_overdue(self.engine)
 
     async def _forget(self) -> None:
-        self._store.ledger.book.forget_ended(Instant(self._clock.now() - LEASE_NS))
+        self._store.forget(Instant(self._clock.now() - LEASE_NS))
 
     async def _discover_all(self) -> None:
         await asyncio.gather(*(self._discover(each) for each in self._settings.providers))
@@ -336,79 +288,6 @@ class Daemon:
         self.engine.registry = self.engine.registry.with_discovered(provider.id, models)
 
 
-class _Later:
-    """An ASGI application that is built on a thread; requests that come before it is ready wait for it."""
-
-    def __init__(self, build: Callable[[], Asgi]) -> None:
-        self._build = build
-        self._built: asyncio.Future[Asgi] = asyncio.get_running_loop().create_future()
-
-    def build(self, on_failure: Callable[[], None], on_success: Callable[[], None]) -> None:
-        """Start building. ``on_failure`` is called if that fails: a daemon without its API must not run."""
-        self._built = asyncio.get_running_loop().run_in_executor(None, self._build)
-        self._built.add_done_callback(lambda built: on_failure() if built.exception() else on_success())
-
-    def raise_failure(self) -> None:
-        """Raise what building raised, if it did."""
-        if self._built.done() and not self._built.cancelled():
-            self._built.result()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one scope."""
-        app = await asyncio.shield(self._built)
-        await app(scope, receive, send)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, telling when it listens."""
-
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._listening = listening
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then tell."""
-        await super().startup(sockets)
-        self._listening()
-
-    def stop_soon(self) -> None:
-        """Ask for a stop."""
-        self.should_exit = True
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's signature)
-        """Ask for a stop; a second Ctrl-C does not wait.
-
-        uvicorn would raise the signal again when it is done, and end the process before the ledger is closed.
-        """
-        if self.should_exit and sig == signal.SIGINT:
-            self.force_exit = True
-        self.should_exit = True
-
-
-def _spare_the_collector() -> None:
-    """What start-up made lives as long as the process: the collector need not go through it again and again.
-
-    Calls make few cycles, so it need not run often either: a run of the oldest generation is a pause.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_EVERY, 20, 50)
-
-
-def _log_to_stderr() -> None:
-    """One event a line, readable on a terminal and JSON elsewhere; stdout is for what commands print."""
-    terminal = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 async def _every(seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Repeat ``work`` until cancelled; one failure is logged and does not end it."""
     while True:
@@ -417,20 +296,6 @@ async def _every(seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) 
             await work()
         except Exception:  # noqa: BLE001 (a background job outlives any single failure)
             _log.exception("background work failed")
-
-
-def _listen(settings: Settings) -> socket.socket:
-    """The listening socket. Raises PalyraError if the address is taken."""
-    host, port = settings.server.host, settings.server.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise PalyraError(f"cannot listen on {host}:{port}: {error.strerror}; try --port 0") from None
-    return listening
 
 
 def _token_counter(settings: Settings) -> TokenCounter | None:
