@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 import palyra
-from palyra.cli import audit, budgets, keys, prices, usage
+from palyra.cli import audit, budgets, db, keys, prices, usage
 from palyra.cli.completion import completion
 from palyra.cli.demo import demo
+from palyra.cli.demo_scale import demo_scale
 from palyra.cli.doctor import doctor
 from palyra.cli.explain import explain
 from palyra.cli.init import init
@@ -31,6 +32,9 @@ def build_app() -> typer.Typer:
     root.callback(invoke_without_command=True)(_root)
     root.command(epilog="Examples: palyra serve | palyra serve --config team.toml --port 0 --json")(serve)
     root.command(epilog="Examples: palyra demo | palyra demo --once --json")(demo)
+    root.command(
+        "demo-scale", epilog="Examples: palyra demo-scale | palyra demo-scale --calls-worth 200 --exit"
+    )(demo_scale)
     root.command(epilog="Examples: palyra init | palyra init team.toml --force")(init)
     root.command(epilog="Examples: palyra doctor | palyra doctor --offline --json")(doctor)
     root.command(epilog="Example: palyra explain req_0199c2f4")(explain)
@@ -42,6 +46,7 @@ def build_app() -> typer.Typer:
     root.add_typer(keys.app)
     root.add_typer(usage.app)
     root.add_typer(audit.app)
+    root.add_typer(db.app)
     return root
 
 
