@@ -12,10 +12,10 @@ PURE := core ledger pricing budgets identity
 COVER := $(foreach package,$(PURE),--cov=src/palyra/$(package)) --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
 
-.PHONY: help setup demo check test unit system bench soak clean uv
+.PHONY: help setup demo demo-scale check test unit system bench soak clean uv
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 uv:
 	@command -v uv >/dev/null || { \
@@ -29,6 +29,9 @@ setup: uv ## Install uv if it is missing, and everything the project needs, into
 
 demo: setup ## Run the daemon in front of a small real model, with a scene to watch
 	$(RUN) palyra demo
+
+demo-scale: setup ## Run three gateways on one PostgreSQL, kill one, and see one budget kept exactly
+	$(RUN) palyra demo-scale
 
 check: setup ## Format, lint, types, walls between modules, lock file
 	$(RUN) ruff format --check

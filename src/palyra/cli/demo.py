@@ -7,8 +7,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,8 +92,7 @@ def demo(
         require_runtime()
         with console.status("Fetching the demo model (93 MB, once)"):
             ensure_weights()
-        with ExitStack() as cleanup:
-            _stop_on_signals()
+        with ExitStack() as cleanup, interruptible():
             _play(port, console, cleanup, once=once, as_json=as_json)
     except ModelUnavailable as error:
         raise CommandError(str(error), ExitCode.PRECONDITION) from error
@@ -112,30 +111,51 @@ def _play(port: int, console: Console, cleanup: ExitStack, *, once: bool, as_jso
         sys.stdout.flush()
     if not once:
         _show_address(console, stage)
-        _watch(stage.children)
+        watch(stage.children)
 
 
 def _set_up(port: int, console: Console, cleanup: ExitStack) -> Stage:
     """Start the model and the daemon in a new temporary directory and make the keys of the scene."""
     directory = Path(cleanup.enter_context(TemporaryDirectory(prefix="palyra-demo-")))
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("PALYRA_")}
     with console.status("Starting the model"):
-        model = start("model", ["palyra.cli.model_server", "--port", "0"], directory, environment)
-        cleanup.callback(model.stop)
-        model_url = str(model.announcement(START_S)["url"])
-        model.wait_until(lambda: is_healthy(model_url), START_S, "become healthy")
+        model = start_model(directory, cleanup)
+        model_url = url_of_model(model)
     config = directory / "palyra.toml"
     chosen = free_port(port)
     config.write_text(CONFIG.format(port=chosen, model_url=model_url, model=MODEL))
-    arguments = ["palyra", "serve", "--config", str(config), "--port", str(chosen), "--json"]
     with console.status("Starting the daemon"):
-        daemon = start("daemon", arguments, directory, environment)
+        daemon = start_daemon("daemon", config, chosen, directory, environment())
         cleanup.callback(daemon.stop)
         announced = daemon.announcement(START_S)
     url, owner_key = str(announced["url"]), str(announced["owner_key"])
-    keys = {name: _create_key(url, owner_key, name, fields) for name, fields in PRINCIPALS.items()}
+    keys = {name: create_key(url, owner_key, name, fields) for name, fields in PRINCIPALS.items()}
     console.print(f"The daemon is at {url}, its config is {config}\n", highlight=False, soft_wrap=True)
     return Stage(url, owner_key, keys, config, (model, daemon))
+
+
+def environment() -> dict[str, str]:
+    """What the children see of the environment: no setting of another Palyra."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("PALYRA_")}
+
+
+def start_model(directory: Path, cleanup: ExitStack) -> Child:
+    """Start the model; ``url_of_model`` waits for it."""
+    model = start("model", ["palyra.cli.model_server", "--port", "0"], directory, environment())
+    cleanup.callback(model.stop)
+    return model
+
+
+def url_of_model(model: Child) -> str:
+    """Where the model is, once it answers. Raises ChildFailed."""
+    url = str(model.announcement(START_S)["url"])
+    model.wait_until(lambda: is_healthy(url), START_S, "become healthy")
+    return url
+
+
+def start_daemon(name: str, config: Path, port: int, directory: Path, given: Mapping[str, str]) -> Child:
+    """Start ``palyra serve``; its first line says where it is. It ends when this process is gone."""
+    arguments = ["serve", "--config", str(config), "--port", str(port), "--json"]
+    return start(name, ["palyra.cli.tether", *arguments], directory, given)
 
 
 def free_port(wanted: int) -> int:
@@ -151,7 +171,8 @@ def free_port(wanted: int) -> int:
     raise ChildFailed(f"no port from {wanted} to {wanted + PORTS_TRIED - 1} is free; choose one with --port")
 
 
-def _create_key(url: str, owner_key: str, principal: str, fields: Mapping[str, object]) -> str:
+def create_key(url: str, owner_key: str, principal: str, fields: Mapping[str, object]) -> str:
+    """A new key of a caller, in clear. Raises SceneFailed."""
     answer = httpx2.post(
         f"{url}/api/v1/keys",
         headers={"authorization": f"Bearer {owner_key}"},
@@ -197,24 +218,35 @@ def _document(stage: Stage, scene: Scene) -> dict[str, object]:
     }
 
 
-def _stop_on_signals() -> None:
-    """Ctrl-C, a closed terminal and a polite kill end the demo and its processes.
+@contextmanager
+def interruptible() -> Generator[None]:
+    """Ctrl-C, a closed terminal and a polite kill end the demo; what is stopped after it is stopped in peace.
 
     Ctrl-C needs saying: what a script starts in the background begins with it ignored.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    for number in numbers:
+        signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _watch(children: tuple[Child, ...]) -> NoReturn:
+def watch(children: Iterable[Child]) -> NoReturn:
     """Wait for Ctrl-C; ChildFailed if a child ends by itself."""
     while True:
-        for child in children:
-            if child.process.poll() is not None:
-                raise ChildFailed(f"{child.name} ended with {child.process.returncode}:\n{child.log_end()}")
+        check(children)
         time.sleep(0.5)
+
+
+def check(children: Iterable[Child]) -> None:
+    """ChildFailed if one of the children has ended by itself."""
+    for child in children:
+        if child.process.poll() is not None:
+            raise ChildFailed(f"{child.name} ended with {child.process.returncode}:\n{child.log_end()}")
