@@ -11,7 +11,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from benchmarks import contenders, memory, micro, native_tools, report, scale, side_by_side, tables
+from benchmarks import contenders, memory, micro, native_tools, report, scale, scale_out, side_by_side, tables
 from benchmarks.contenders.base import Contender
 from benchmarks.measure import Result
 from benchmarks.side_by_side import Outcome
@@ -19,7 +19,7 @@ from benchmarks.trials import Table, Turns
 
 BUILD = Path(__file__).parents[1] / "build" / "bench"
 MICRO = "micro"
-SCENES = (*side_by_side.SCENES, scale.SCENE, memory.SCENE, MICRO)
+SCENES = (*side_by_side.SCENES, scale.SCENE, scale_out.SCENE, memory.SCENE, MICRO)
 QUICK_TURNS = Turns(0.3, 1)
 
 
@@ -86,6 +86,16 @@ def _scale(asked: argparse.Namespace, outcome: Outcome, console: Console) -> Non
         outcome.tables += scale.run(bench)
 
 
+def _scale_out(asked: argparse.Namespace, outcome: Outcome, console: Console) -> None:
+    sizes = scale_out.QUICK if asked.quick else scale_out.Sizes()
+    turns = _turns(asked)
+    with console.status("") as status:
+        bench = scale_out.Bench(
+            asked.build.resolve(), sizes, turns.seconds, turns.rounds, status.update, _shown(console)
+        )
+        outcome.tables += scale_out.run(bench)
+
+
 @contextmanager
 def _bench(asked: argparse.Namespace, console: Console) -> Generator[side_by_side.Bench]:
     """NoCompilerError where stub and driver cannot be built."""
@@ -121,6 +131,8 @@ def main() -> int:
         rows = _parts(console, quick=asked.quick)
     if scale.SCENE in asked_for:
         _scale(asked, outcome, console)
+    if scale_out.SCENE in asked_for:
+        _scale_out(asked, outcome, console)
     try:
         if memory.SCENE in asked_for:
             _memory(asked, outcome, console)
@@ -140,7 +152,7 @@ def _asked_for(asked: argparse.Namespace) -> set[str]:
         return {asked.scene}
     if asked.only:
         return set(side_by_side.SCENES)
-    return set(SCENES) - ({scale.SCENE, memory.SCENE} if asked.quick else set())
+    return set(SCENES) - ({scale.SCENE, scale_out.SCENE, memory.SCENE} if asked.quick else set())
 
 
 if __name__ == "__main__":

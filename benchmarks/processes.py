@@ -17,7 +17,7 @@ POLL_S = 0.02
 QUIET_WITHIN_S = 1.5
 QUIET_STEP_S = 0.1
 INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_DIR")
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def cores() -> tuple[int, int]:
@@ -29,8 +29,15 @@ def cores() -> tuple[int, int]:
 @contextmanager
 def on_core(core: int) -> Generator[None]:
     """Whatever is started inside runs on that core only."""
+    with on_cores({core}):
+        yield
+
+
+@contextmanager
+def on_cores(of_cores: Collection[int]) -> Generator[None]:
+    """Whatever is started inside runs on those cores only."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, of_cores)
     try:
         yield
     finally:
@@ -46,7 +53,7 @@ def busy_s(of_cores: Collection[int]) -> float:
         if name in wanted:
             user, nice, system, _idle, _waiting, irq, softirq, stolen = map(int, counts[:8])
             ticks += user + nice + system + irq + softirq + stolen
-    return ticks / _TICKS_PER_S
+    return ticks / TICKS_PER_S
 
 
 def finished_children_s() -> float:
@@ -131,7 +138,7 @@ class Tree:
     def cpu_s(self) -> float:
         """Seconds of CPU time, user and system, used by the whole tree since it was started."""
         ticks = sum(sum(map(int, stat[11:15])) for stat in self._stats().values())
-        return ticks / _TICKS_PER_S
+        return ticks / TICKS_PER_S
 
     def cpu_s_when_quiet(self) -> float:
         """The same once work after the last answer (records, logs) has died down, at most 1.5 s later."""

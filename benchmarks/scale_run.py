@@ -18,7 +18,7 @@ from benchmarks.processes import memory_mb
 from benchmarks.trials import US, Figures
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
-from palyra.daemon import SystemClock
+from palyra.daemon.system import SystemClock
 from palyra.lifecycle.plan import LEASE_NS
 from palyra.store.sqlite import SqliteStore, verify
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from palyra.budgets.policy import Known, Policy, PolicyDefaults, parse_policy
 from palyra.budgets.terms import Mode, UnknownPrice
-from palyra.daemon import SystemClock, TimeSortedIds
+from palyra.daemon.system import SystemClock, TimeSortedIds
 from palyra.gateway.asks import parse
 from palyra.gateway.hints import read_header_hints, read_hints
 from palyra.identity.keys import ApiKey, Subject, hash_key, parse_key_entry

@@ -144,8 +144,7 @@ def _started(contender: Contender, bench: Bench, setting: Setting, core: int, st
     own.mkdir()
     site = Site(own, _installation(bench, contender), setting.upstream)
     standing = start(contender, site, core)
-    assert standing.tree is not None
-    stack.callback(standing.tree.end)
+    stack.callback(standing.end)
     return standing
 
 

@@ -4,10 +4,10 @@ import http.client
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.contenders.base import Contender, Launch, Site, UnavailableError
+from benchmarks.contenders.base import Beside, Contender, Launch, Site, UnavailableError
 from benchmarks.driving import Door, Load, request
 from benchmarks.processes import Tree
 
@@ -25,6 +25,7 @@ class Standing:
     port: int
     door: Door
     tree: Tree | None = None
+    beside: Beside | None = None
 
     @contextmanager
     def awake(self) -> Generator[None]:
@@ -32,11 +33,29 @@ class Standing:
         if self.tree is None:
             yield
             return
-        self.tree.wake()
+        self.wake()
         try:
             yield
         finally:
-            self.tree.freeze()
+            self.freeze()
+
+    def freeze(self) -> None:
+        """Let it use no CPU until ``wake``."""
+        for each in (self.tree, self.beside):
+            if each is not None:
+                each.freeze()
+
+    def wake(self) -> None:
+        """Undo ``freeze``; what the contender relies on comes first."""
+        for each in (self.beside, self.tree):
+            if each is not None:
+                each.wake()
+
+    def end(self) -> None:
+        """Stop the contender, then what ran beside it."""
+        for each in (self.tree, self.beside):
+            if each is not None:
+                each.end()
 
 
 def start(contender: Contender, site: Site, core: int) -> Standing:
@@ -46,9 +65,9 @@ def start(contender: Contender, site: Site, core: int) -> Standing:
     try:
         _wait(lambda: _answers(standing), standing.tree, "did not answer")
     except BaseException:
-        standing.tree.end()
+        standing.end()
         raise
-    standing.tree.freeze()
+    standing.freeze()
     return standing
 
 
@@ -57,13 +76,15 @@ def launched(name: str, launch: Launch, folder: Path, core: int) -> Standing:
     try:
         tree = Tree(launch.arguments, core, folder, launch.environment)
     except OSError as problem:
+        if launch.beside is not None:
+            launch.beside.end()
         raise UnavailableError(f"cannot be run: {problem}") from problem
+    standing = Standing(name, launch.port or 0, launch.door, tree, launch.beside)
     try:
-        port = launch.port or _announced_port(tree)
+        return standing if launch.port else replace(standing, port=_announced_port(tree))
     except BaseException:
-        tree.end()
+        standing.end()
         raise
-    return Standing(name, port, launch.door, tree)
 
 
 def _announced_port(tree: Tree) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table as Grid
 
+from benchmarks import scale_out
 from benchmarks.side_by_side import Entrant, Outcome
 from benchmarks.trials import Row, Table, titled
 
@@ -54,9 +55,38 @@ def _beyond(figure: str, other: str) -> Cell:
     return cell
 
 
+def _shared(figure: str) -> Cell:
+    """The ratio to the same on SQLite, of a contender with a database server."""
+    ratio = _ratio(figure, "palyra-5")
+    return lambda row, table: MISSING if row.median("database_us") is None else ratio(row, table)
+
+
+def _alone(figure: str) -> Cell:
+    """The ratio to one gateway, with slices or without as this one."""
+
+    def cell(row: Row, table: Table) -> str:
+        without = scale_out.WITHOUT if row.name.endswith(scale_out.WITHOUT) else ""
+        return _ratio(figure, f"1 gateway{without}")(row, table)
+
+    return cell
+
+
+def _sliced(figure: str) -> Cell:
+    """The ratio of gateways without slices to as many with slices."""
+
+    def cell(row: Row, table: Table) -> str:
+        with_slices = row.name.removesuffix(scale_out.WITHOUT)
+        return MISSING if with_slices == row.name else _ratio(figure, with_slices)(row, table)
+
+    return cell
+
+
 _CPU_RATIOS = (
     Column("CPU / nginx's", _ratio("cpu_us", "nginx")),
     Column("CPU / LiteLLM's", _ratio("cpu_us", "litellm")),
+    Column("CPU / SQLite's", _shared("cpu_us")),
+    Column("rate / SQLite's", _shared("rate")),
+    Column("database CPU us", _median("database_us")),
 )
 _WHOLE_RATIOS = (
     Column("rate / nginx's", _ratio("rate", "nginx")),
@@ -98,13 +128,30 @@ _ALONE = (
     Column("streams complete", _median("complete")),
     Column("KB/stream", _median("stream_kb")),
 )
+_SCALE_OUT = (
+    Column("reservations/s", _median("rate")),
+    Column("rate / 1 gateway's", _alone("rate")),
+    Column("rate / with slices", _sliced("rate")),
+    Column("commits/call", _median("commits")),
+    Column("gateway CPU us/call", _median("cpu_us")),
+    Column("/ 1 gateway's", _alone("cpu_us")),
+    Column("PostgreSQL CPU us/call", _median("database_us")),
+    Column("/ with slices", _sliced("database_us")),
+    Column("calls", _median("calls")),
+    Column("refused", _median("refused")),
+    Column("spent %", _median("spent")),
+    Column("most taken %", _median("most")),
+    Column("wait p50 us", _median("wait_p50_us")),
+    Column("wait p99 us", _median("wait_p99_us")),
+    Column("failed", _median("failed")),
+)
 
 
 def columns(table: Table) -> Sequence[Column]:
     """What is worth showing of such a load: columns in which anything was measured."""
     match table.load:
         case str():
-            possible = _ALONE
+            possible = _SCALE_OUT if table.scene == scale_out.SCENE else _ALONE
         case load:
             possible = _STREAM if load.kind == "stream" else _WHOLE
     return [each for each in possible if any(each.cell(row, table) != MISSING for row in table.rows)]

@@ -73,21 +73,24 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU seconds of a contender during a run, and the share of the cores that went to strangers."""
+    """CPU seconds of a contender during a run, and of what ran beside it; what share strangers had."""
 
     own_s: float
+    beside_s: float
     others: float
 
 
 class Meter:
     """Reads the CPU clocks of a contender, of what serves and loads it, and of the cores, around a run."""
 
-    def __init__(self, tree: Tree | None, companions: Sequence[Tree]) -> None:
+    def __init__(self, standing: Standing, companions: Sequence[Tree]) -> None:
         """Start counting, once the contender is at rest."""
-        self._tree = tree
+        self._tree = standing.tree
+        self._beside = standing.beside
         self._companions = companions
         self._cores = set(cores())
-        self._own = tree.cpu_s_when_quiet() if tree else 0.0
+        self._own = self._tree.cpu_s_when_quiet() if self._tree else 0.0
+        self._next_to_it = self._beside.cpu_s() if self._beside else 0.0
         self._strange = self._strangers_s()
         self._since = time.monotonic()
 
@@ -95,10 +98,11 @@ class Meter:
         """What was used since then, with the work that went on after the last answer."""
         others = (self._strangers_s() - self._strange) / (time.monotonic() - self._since) / len(self._cores)
         own = self._tree.cpu_s_when_quiet() - self._own if self._tree else 0.0
-        return Cost(own, max(0.0, others))
+        beside = self._beside.cpu_s() - self._next_to_it if self._beside else 0.0
+        return Cost(own, beside, max(0.0, others))
 
     def _strangers_s(self) -> float:
-        known = [each.cpu_s() for each in (self._tree, *self._companions) if each is not None]
+        known = [each.cpu_s() for each in (self._tree, self._beside, *self._companions) if each is not None]
         return busy_s(self._cores) - sum(known) - finished_children_s()
 
 
@@ -139,7 +143,7 @@ def _turn(row: Row, each: Standing, load: Load, driver: Driver, seconds: float) 
     with each.awake():
         try:
             driver.run(each.port, each.door, load, min(WARM_S, seconds / 2))
-            meter = Meter(each.tree, driver.companions)
+            meter = Meter(each, driver.companions)
             driven = driver.run(each.port, each.door, load, seconds)
             cost = meter.stop()
         except AssertionError as problem:
@@ -149,9 +153,12 @@ def _turn(row: Row, each: Standing, load: Load, driver: Driver, seconds: float) 
         if row.problem is not None:
             return None
         figures = _whole(driven) if load.kind == "whole" else _streamed(driven)
+        done = driven.done if load.kind == "whole" else driven.events
         if each.tree is not None:
-            figures["cpu_us"] = cost.own_s * US / (driven.done if load.kind == "whole" else driven.events)
+            figures["cpu_us"] = cost.own_s * US / done
             figures["memory_mb"] = each.tree.memory_mb()
+        if each.beside is not None:
+            figures["database_us"] = cost.beside_s * US / done
         figures["others"] = cost.others
         return figures
 

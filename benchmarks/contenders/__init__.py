@@ -19,7 +19,7 @@ ALL: tuple[Contender, ...] = (
     Portkey(),
     *litellm.VARIANTS,
 )
-QUICK: tuple[Contender, ...] = (Nginx(), palyra.VARIANTS[0])
+QUICK: tuple[Contender, ...] = (Nginx(), *palyra.VARIANTS[:2])
 
 
 def names() -> list[str]:

@@ -49,14 +49,38 @@ class Site:
         return path
 
 
+class Beside(Protocol):
+    """What a contender cannot do without and what is weighed apart from it: a database server."""
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU time used since it was started."""
+        ...
+
+    def freeze(self) -> None:
+        """Let it use no CPU until ``wake``."""
+        ...
+
+    def wake(self) -> None:
+        """Undo ``freeze``."""
+        ...
+
+    def end(self) -> None:
+        """Stop it, and delete what it stored."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command that starts a contender; ``port`` None if its first line of output ends with the port."""
+    """A command that starts a contender; ``port`` None if its first line of output ends with the port.
+
+    What runs ``beside`` it runs already.
+    """
 
     arguments: Sequence[str]
     port: int | None
     door: Door = field(default_factory=Door)
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    beside: Beside | None = None
 
 
 class Contender(Protocol):

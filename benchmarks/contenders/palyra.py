@@ -1,4 +1,4 @@
-"""Palyra as ``palyra serve`` runs it: one process, SQLite with a durable journal."""
+"""Palyra as ``palyra serve`` runs it: one process, durable on SQLite or on a PostgreSQL of its own."""
 
 import hashlib
 import os
@@ -6,9 +6,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contenders.base import Launch, Say, Site, free_port
+from benchmarks.contenders.base import Launch, Say, Site, UnavailableError, free_port
+from benchmarks.database import Database
 from benchmarks.driving import MODEL, Door
+from benchmarks.processes import cores
 from palyra import __version__
+from palyra.cli.database_server import ServerMissing
 
 KEY = "sk-palyra-benchmark-0f2b9c"
 SCOPES = ("global", "principal:*", f"model:{MODEL}", "provider:stub", "principal:bench")
@@ -16,7 +19,7 @@ _CONFIG = """
 [server]
 host = "127.0.0.1"
 port = {port}
-database = "sqlite:///palyra.db"
+database = "{database}"
 
 [governance]
 mode = "{mode}"
@@ -60,6 +63,7 @@ class Palyra:
     about: str
     budgets: int
     tls: bool = False
+    on_server: bool = False
 
     def install(self, into: Path, say: Say) -> None:
         """See ``Contender.install``: it is this checkout."""
@@ -71,10 +75,15 @@ class Palyra:
         return __version__
 
     def launch(self, site: Site) -> Launch:
-        """See ``Contender.launch``."""
+        """See ``Contender.launch``. The database server shares the core of the provider."""
         port = free_port()
+        try:
+            server = Database.start(site.folder, {cores()[1]}) if self.on_server else None
+        except ServerMissing as problem:
+            raise UnavailableError(str(problem)) from problem
         config = _CONFIG.format(
             port=port,
+            database=server.url if server else "sqlite:///palyra.db",
             mode="enforced" if self.budgets else "suggest",
             url=site.upstream.url,
             ca=f'ca_file = "{site.upstream.ca}"' if site.upstream.ca else "",
@@ -90,11 +99,13 @@ class Palyra:
             Door(headers=(("authorization", f"Bearer {KEY}"),)),
             # Lets another checkout be measured with these benchmarks, e.g. the one before a change.
             {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {},
+            server,
         )
 
 
 VARIANTS = (
     Palyra("palyra-5", "key, 5 budgets, durable reserve and settle, decision stored", 5, tls=True),
-    Palyra("palyra-1", "the same with 1 budget", 1),
+    Palyra("palyra-postgres", "the same on PostgreSQL with slices; its CPU apart", 5, on_server=True),
+    Palyra("palyra-1", "palyra-5 with 1 budget", 1),
     Palyra("palyra-off", "no budgets, mode suggest; usage still recorded", 0),
 )

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from benchmarks import scene
-from palyra.daemon import SystemClock
+from palyra.daemon.system import SystemClock
 from palyra.ledger.book import Book
 from palyra.lifecycle.engine import Engine
 from palyra.store.ledger import JournaledLedger

@@ -38,6 +38,26 @@ def test_a_quick_run_measures_the_parts_of_a_call(tmp_path: Path) -> None:
     assert all(0 < row["least"] <= row["value"] <= row["most"] for row in rows)
 
 
+def test_a_quick_run_measures_gateways_that_share_a_database(tmp_path: Path) -> None:
+    """It audits the books itself: what is posted was settled, and nothing goes above a limit."""
+    finished = quick(tmp_path, "--scene", "scale-out", "--markdown", str(tmp_path / "tables.md"))
+    assert finished.returncode == 0, finished.stderr
+    (saved,) = tmp_path.glob("*.json")
+    hot, used_up = json.loads(saved.read_text())["tables"]
+    assert [row["name"] for row in hot["rows"]] == ["1 gateway", "2 gateways"]
+    for row in hot["rows"]:
+        (figures,) = row["rounds"]
+        assert figures["rate"] > 0
+        assert 0 < figures["commits"] < 1
+        assert figures["cpu_us"] > 0
+        assert 0 < figures["wait_p50_us"] <= figures["wait_p99_us"]
+    for row in used_up["rows"]:
+        (figures,) = row["rounds"]
+        assert figures["refused"] > 0
+        assert 90 < figures["spent"] <= figures["most"] <= 100
+    assert "| 2 gateways |" in (tmp_path / "tables.md").read_text()
+
+
 @pytest.mark.skipif(
     not any(map(shutil.which, COMPILERS)), reason="the stub and the load driver need a C compiler"
 )
@@ -52,11 +72,13 @@ def test_a_quick_run_measures_palyra_and_the_proxies_that_are_here(tmp_path: Pat
     assert known["nginx"]["problem"] is None or "apt-get install" in known["nginx"]["problem"]
     (table,) = document["tables"]
     rows = {row["name"]: row for row in table["rows"]}
-    assert {"nginx", "palyra-5"} <= rows.keys()
-    assert rows["palyra-5"]["problem"] is None
-    (figures,) = rows["palyra-5"]["rounds"]
-    assert figures["cpu_us"] > 0
-    assert figures["rate"] > 0
+    assert {"nginx", "palyra-5", "palyra-postgres"} <= rows.keys()
+    for name in ("palyra-5", "palyra-postgres"):
+        assert rows[name]["problem"] is None
+        (figures,) = rows[name]["rounds"]
+        assert figures["cpu_us"] > 0
+        assert figures["rate"] > 0
+        assert ("database_us" in figures) == (name == "palyra-postgres")
     assert "| palyra-5 |" in (tmp_path / "tables.md").read_text()
 
 
