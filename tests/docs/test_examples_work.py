@@ -15,6 +15,7 @@ ENVIRONMENT = {
     "OPENAI_API_KEY": "provider-key",
     "ANTHROPIC_API_KEY": "provider-key",
     "PALYRA_OWNER_KEY": "owner-key",
+    "PALYRA_DATABASE_URL": "postgresql://palyra:secret@db.example.com/palyra",
 }
 A_PROVIDER = '\n[[providers]]\nid = "openai"\nkind = "openai"\ncredential = "env:OPENAI_API_KEY"\n'
 SYSTEM_FOLDER = "/etc/palyra"
