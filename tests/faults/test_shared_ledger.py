@@ -381,7 +381,7 @@ class TestSlices:
 
 
 class TestAddresses:
-    @pytest.mark.parametrize("parameters", ["?sslmode=prefer&application_name=mine", "?ssl=prefer", ""])
+    @pytest.mark.parametrize("parameters", ["?sslmode=prefer&application_name=mine", ""])
     async def test_parameters_of_the_url_are_for_every_connection(self, parameters: str) -> None:
         url = postgres.new_database(empty=True) + parameters
         gateway = await join(url, FakeClock())

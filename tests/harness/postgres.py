@@ -35,8 +35,8 @@ def server() -> PostgresServer:
     """The server of this process, started when it is first asked for and removed at the end."""
     directory = Path(tempfile.mkdtemp(prefix="palyra-postgres-tests-"))
     started = PostgresServer(directory / "data", {"fsync": "off", "max_connections": "200"}).start()
-    atexit.register(started.remove)
     _end_with_us(started)
+    atexit.register(started.remove)
     _execute(started.url, f"CREATE DATABASE {TEMPLATE}")
     _on_a_thread(lambda: upgrade_server(Secret(_named(started.url, TEMPLATE))))
     return started
@@ -61,13 +61,19 @@ async def rows(url: str, query: str, *parameters: object) -> list[tuple[Any, ...
 def _end_with_us(server: PostgresServer) -> None:
     """A test run that is killed must not leave its server behind: who outlives it stops the server."""
     assert server.process is not None
-    subprocess.Popen(
+    undertaker = subprocess.Popen(
         [sys.executable, "-c", _UNDERTAKER, str(server.process.pid)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         process_group=0,
     )
+
+    def dismiss() -> None:
+        """Not needed any more; until then its stdin stays open."""
+        undertaker.communicate()
+
+    atexit.register(dismiss)
 
 
 def _named(url: str, database: str) -> str:
