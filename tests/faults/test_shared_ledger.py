@@ -220,6 +220,22 @@ class TestOutOfReach:
         assert failed == ["req_3"]
         assert (await house.balance()).held == 20
 
+    async def test_a_bug_in_a_commit_loses_no_settlement_and_leaves_nobody_waiting(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gateway = await house.join()
+        await gateway.admit("req_1", hold(10, 100))
+        with monkeypatch.context() as broken:
+            broken.setattr("palyra.store.postgres.writer.entries_of", None)
+            gateway.till.settle("req_1", 7)
+            gateway.till.reserve("req_2", hold(5, 100))
+            await is_down(gateway)
+        await gateway.till.flush()
+        assert [each.request_id for each in gateway.till.told if each.error is not None] == ["req_2"]
+        await gateway.settle_slices()
+        assert await house.balance() == Balance(7, 0, 7, 0)
+        await assert_books_agree(gateway.till)
+
 
 class TestDeclaredDead:
     async def test_what_a_dead_gateway_left_is_in_doubt_and_its_slices_come_back(self, house: House) -> None:

@@ -242,7 +242,11 @@ class PostgresWriter:
             del self._settling[key]
         self._renew = False
         after, self._after = self._after, []
-        await self._commit(batch, settling)
+        try:
+            await self._commit(batch, settling)
+        except Exception as error:
+            self._go_down(error, batch)
+            raise
         for wait in after:
             wait.tell()
 
@@ -499,13 +503,15 @@ class PostgresWriter:
 
 
 def _resolve(writes: Sequence[Write], error: Exception | None) -> None:
-    """Tell every write how it went. What a callback raises is its owner's bug, not the database's."""
+    """Tell every write how it went, once. What a callback raises is its owner's bug, not the database's."""
     try:
         resolve(writes, error)
     except ExceptionGroup as failures:
         asyncio.get_running_loop().call_exception_handler(
             {"message": "callbacks of the ledger failed", "exception": failures}
         )
+    for write in writes:
+        write.landed = write.done = None
 
 
 def _tell(write: Write, error: Exception) -> None:
