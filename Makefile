@@ -8,6 +8,9 @@ RUN := uv run --frozen
 PYTEST := $(RUN) pytest --durations=10 --durations-min=1.0
 # Tests of one file stay in one process: they share its model server.
 PARALLEL := -n 2 --dist loadfile
+# What a daemon does must not depend on where its ledger is.
+ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time clamp concurrency counted_estimate \
+	disconnects idempotency labels modes overrun revocation streams unknown_price weaknesses windows))
 PURE := core ledger pricing budgets identity
 COVER := $(foreach package,$(PURE),--cov=src/palyra/$(package)) --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
@@ -45,6 +48,7 @@ unit: setup ## The fast suites: units, properties, conformance; the pure package
 
 system: setup ## The suites that start processes: faults, security, end to end, official clients, docs
 	$(PYTEST) $(PARALLEL) -m "not soak" tests/faults tests/security tests/e2e tests/clients tests/docs
+	$(PYTEST) $(PARALLEL) -m "not soak" --postgres $(ON_BOTH)
 
 test: ## Everything that must hold before a change is merged
 	$(MAKE) check

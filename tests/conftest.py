@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from harness.daemon import Api, Config, DaemonProcess, config
+from harness.daemon import Api, Config, DaemonProcess, choose_database, config
 from harness.model import ModelProcess
 from harness.script import Answer
 from harness.stub import Stub
@@ -18,6 +18,22 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 DaemonFactory = Callable[..., DaemonProcess]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--postgres`` runs the daemons of all tests on a shared PostgreSQL instead of a SQLite file."""
+    parser.addoption("--postgres", action="store_true", help="run daemons on PostgreSQL")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the harness."""
+    choose_database(postgres=bool(config.getoption("--postgres")))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is about the SQLite file is not run on PostgreSQL."""
+    if config.getoption("--postgres"):
+        items[:] = [item for item in items if item.get_closest_marker("sqlite") is None]
 
 
 @pytest.fixture

@@ -125,6 +125,7 @@ async def test_a_thousand_calls_at_once_get_exactly_what_the_budget_pays_for(
     assert {balance(each) for each in settled(daemon.api, "all")} == {(WORTH * hold, 0)}
 
 
+@pytest.mark.sqlite
 async def test_with_five_overlapping_budgets_a_denial_changes_no_counter(
     daemon: DaemonProcess, stub: Stub
 ) -> None:

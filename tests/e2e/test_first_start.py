@@ -128,6 +128,7 @@ def test_exit_codes_tell_scripts_what_went_wrong(daemon_factory: DaemonFactory, 
     assert gone.returncode == 4
 
 
+@pytest.mark.sqlite
 def test_the_journal_of_a_stopped_daemon_verifies(daemon_factory: DaemonFactory, stub: Stub) -> None:
     daemon = daemon_factory(config(stub.url, budgets=[budget("all", "1.00")]))
     daemon.api.settled(ask(daemon, daemon.owner_key, "stub-model"))

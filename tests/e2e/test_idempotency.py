@@ -168,6 +168,7 @@ def test_a_key_that_cannot_be_kept_is_refused(tenant: Tenant, shared_stub: Stub,
     assert shared_stub.generations == []
 
 
+@pytest.mark.sqlite
 async def test_after_a_crash_in_mid_flight_the_key_is_finished_and_the_amount_in_doubt(
     daemon_factory: DaemonFactory, stub: Stub
 ) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from conftest import DaemonFactory
 from harness import raw
 from harness.daemon import budget, config, eventually
@@ -10,6 +12,7 @@ from harness.stub import Stub
 from palyra.store.sqlite import verify
 
 
+@pytest.mark.sqlite
 async def test_a_call_in_flight_is_resolved_before_the_daemon_ends(
     daemon_factory: DaemonFactory, stub: Stub
 ) -> None:

@@ -319,6 +319,7 @@ def test_w16_a_price_with_a_start_date_is_used_from_that_date(tenant: Tenant) ->
     assert "2026-01-01" in str(cast("Document", tenant.api.decision(request_id(reply))["price"])["entry_id"])
 
 
+@pytest.mark.sqlite
 def test_w17_a_ledger_that_cannot_be_written_admits_nothing(
     daemon_factory: DaemonFactory, stub: Stub
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Self, TypeVar, cast
 import httpx2
 
 from harness import toml_text
+from harness.postgres import new_database
 
 START_S = 30.0
 STOP_S = 20.0
@@ -32,6 +33,7 @@ SCRUBBED = (
 )
 
 T = TypeVar("T")
+_databases: list[Callable[[], str]] = []
 Config = Mapping[str, object]
 Entries = Sequence[Mapping[str, object]]
 
@@ -41,6 +43,11 @@ def model(model_id: str, provider: str = "stub", **fields: object) -> dict[str, 
     price = {"input": "1.00", "output": "2.00"}
     entry: dict[str, object] = {"id": model_id, "provider": provider, "output_limit": 4096, "price": price}
     return entry | fields
+
+
+def choose_database(*, postgres: bool) -> None:
+    """What ``config`` names as the database: a new one on PostgreSQL, or a file in the daemon's folder."""
+    _databases.append(new_database if postgres else lambda: "sqlite:///palyra.db")
 
 
 def config(
@@ -58,8 +65,9 @@ def config(
     """
     stub = {"base_url": f"{upstream}/v1", "credential": "env:STUB_CREDENTIAL"}
     document: dict[str, object] = {
-        "server": {"host": "127.0.0.1", "port": 0, "database": "sqlite:///palyra.db"},
+        "server": {"host": "127.0.0.1", "port": 0, "database": _databases[-1]()},
         "governance": {"mode": "enforced", "timezone": "UTC"},
+        "scale": {"lease_s": 1.0},
     }
     for name, table in tables.items():
         if isinstance(table, Mapping):

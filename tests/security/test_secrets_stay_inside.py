@@ -143,6 +143,7 @@ def test_the_log_tells_no_secret(traffic: Traffic) -> None:
     clean(traffic.door.log.encode(), traffic, "the log")
 
 
+@pytest.mark.sqlite
 def test_the_database_has_no_text_and_no_key_in_clear(traffic: Traffic) -> None:
     files = [path for path in traffic.door.directory.iterdir() if path.name.startswith("palyra.db")]
     assert files
