@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from fakes.gateways import Gateway, is_down, is_up, join
+from fakes.gateways import Gateway, is_down, is_up, join, told
 from fakes.records import FakeClock
 from fakes.till import account, assert_books_agree, hold, replayed_balances, server_balances
 from harness import postgres
@@ -17,7 +17,7 @@ from harness.link import Link
 from palyra.core.errors import LedgerUnavailable
 from palyra.ledger.account import Balance
 from palyra.lifecycle.decision import CallState
-from palyra.lifecycle.ports import DecisionFilter
+from palyra.lifecycle.ports import DecisionFilter, IdempotencyClaim
 
 DISCONNECT_ALL = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -439,3 +439,20 @@ class TestMonths:
         late = await house.join()
         assert await late.admit("req_2", hold(1, 100))
         assert await server_balances(house.database) == await replayed_balances(late.till)
+
+
+class TestIdempotency:
+    async def test_a_key_whose_call_ended_here_is_finished_before_that_is_stored(self, house: House) -> None:
+        gateway = await house.join(linked=True)
+        claim = IdempotencyClaim("alice", "key-1", b"\x01" * 32)
+        gateway.till.reserve("req_1", hold(10, 100), claim=claim)
+        await gateway.till.flush()
+        stored = await postgres.rows(
+            house.database, "SELECT request_id, fingerprint, finished FROM idempotency"
+        )
+        gateway.till.settle("req_1", 7)
+        await told(gateway.store.others.look_up(claim))
+        entry = gateway.store.records.idempotency("alice", "key-1")
+        assert stored == [("req_1", claim.fingerprint.hex(), 0)]
+        assert entry is not None
+        assert (entry.request_id, entry.finished) == ("req_1", True)

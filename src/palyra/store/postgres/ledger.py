@@ -67,10 +67,12 @@ class SharedLedger(JournaledLedger):
 
     def know(self, principal: str, key: str, entry: IdempotencyEntry | None) -> None:
         """Take over what the database says of an Idempotency-Key, unless a call of this gateway has it."""
-        if entry is not None:
-            self._claims[principal, key] = entry
-            return
         known = self._claims.get((principal, key))
+        if entry is not None:
+            # What ended here a moment ago may not have been stored yet when it was read.
+            if known is None or not known.finished or known.request_id != entry.request_id:
+                self._claims[principal, key] = entry
+            return
         if known is not None and known.request_id not in self._claim_of:
             del self._claims[principal, key]
 

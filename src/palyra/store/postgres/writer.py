@@ -29,9 +29,10 @@ from palyra.lifecycle.waiting import Wait
 from palyra.store.chain import Chain
 from palyra.store.ledger import resolve
 from palyra.store.postgres import sql
-from palyra.store.postgres.commit import entries_of, keys_parameters
+from palyra.store.postgres.commit import entries_of
 from palyra.store.postgres.flight import Flight, Node, RolledBack, Row
 from palyra.store.postgres.link import Connection, is_fenced, is_of_the_data, may_be_repeated
+from palyra.store.postgres.lookups import Lookups
 from palyra.store.postgres.share import NO_SLICES, Shares, Slicing, Standing
 from palyra.store.write import Write
 
@@ -88,7 +89,7 @@ class PostgresWriter:
         self._lost: Flight | None = None
         """The commit whose answer never came."""
         self._settling: dict[AccountKey, None] = {}
-        self._reads: list[tuple[Sequence[AccountKey], Wait]] = []
+        self._lookups = Lookups()
         self._after: list[Wait] = []
         self._renew = False
         self._bell = asyncio.Event()
@@ -144,11 +145,9 @@ class PostgresWriter:
 
     def read(self, keys: Sequence[AccountKey]) -> Wait:
         """Read how accounts stand, between two commits. Told with LedgerUnavailable if that fails."""
-        wait = Wait()
+        wait = self._lookups.add(keys)
         if self._closing or self._down:
-            wait.tell(LedgerUnavailable("the ledger cannot be read right now; retry shortly"))
-            return wait
-        self._reads.append((keys, wait))
+            self._lookups.fail(LedgerUnavailable("the ledger cannot be read right now; retry shortly"))
         self._bell.set()
         return wait
 
@@ -197,7 +196,7 @@ class PostgresWriter:
         left = [write for write in (*self._kept, *self._queue) if write.essential]
         _resolve([*self._kept, *self._queue], LedgerUnavailable("the ledger is closed"))
         self._kept, self._queue = [], []
-        self._tell_readers(LedgerUnavailable("the ledger is closed"))
+        self._lookups.fail(LedgerUnavailable("the ledger is closed"))
         if self._connection is not None and not self._connection.is_closed():
             self._connection.terminate()
         return left
@@ -222,16 +221,18 @@ class PostgresWriter:
             or self._queue
             or self._kept
             or self._settling
-            or self._reads
+            or self._lookups
             or self._renew
             or self._after
         )
 
     async def _turn(self) -> None:
-        """Answer readers, then make one commit."""
-        if self._reads:
-            await self._answer_readers()
-            if self._down:
+        """Answer who wants to read, then make one commit."""
+        if self._lookups:
+            try:
+                await self._lookups.answer(self._connected(), self._node.id, self._shares)
+            except Exception as error:  # noqa: BLE001 (the connection is of no use any more)
+                self._go_down(error)
                 return
         await self._gather()
         room = BATCH_MAX - len(self._kept)
@@ -355,7 +356,7 @@ class PostgresWriter:
             self._connection.terminate()
             self._connection = None
         down = LedgerUnavailable("the database of the ledger cannot be reached; retry shortly")
-        self._tell_readers(down)
+        self._lookups.fail(down)
         if flight is not None:
             self._lost = flight
             for write in flight.batch:
@@ -462,7 +463,7 @@ class PostgresWriter:
             self._connection.terminate()
             self._connection = None
         self._settling.clear()
-        self._tell_readers(error)
+        self._lookups.fail(error)
         essential = [write for write in (*batch, *kept, *waiting) if write.essential]
         doubtful = [write for write in batch if write.state is CallState.PENDING]
         self._tenant.evicted([*doubtful, *essential])
@@ -476,30 +477,6 @@ class PostgresWriter:
         self._settling.clear()
         self._renew = False
         self._ended = True
-
-    async def _answer_readers(self) -> None:
-        reads, self._reads = self._reads, []
-        keys = list(dict.fromkeys(key for wanted, _ in reads for key in wanted))
-        try:
-            rows = await self._connected().fetch(sql.VIEW, self._node.id, *keys_parameters(keys))
-        except Exception as error:  # noqa: BLE001 (the connection is of no use any more)
-            self._reads = [*reads, *self._reads]
-            self._go_down(error)
-            return
-        now = monotonic()
-        found = {row["n"] - 1: row for row in rows}
-        for place, key in enumerate(keys):
-            share = self._shares.get(key)
-            row = found.get(place)
-            if share is not None:
-                share.stand(Standing(*row[1:5]) if row is not None else Standing(0, 0, 0), now)
-        for _, wait in reads:
-            wait.tell()
-
-    def _tell_readers(self, error: Exception) -> None:
-        reads, self._reads = self._reads, []
-        for _, wait in reads:
-            wait.tell(error)
 
 
 def _resolve(writes: Sequence[Write], error: Exception | None) -> None:
