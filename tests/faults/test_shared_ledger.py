@@ -209,6 +209,25 @@ class TestOutOfReach:
         assert await house.balance() == Balance(7, 0, 7, 0)
         await assert_books_agree(gateway.till)
 
+    async def test_a_database_that_hangs_counts_as_out_of_reach(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("palyra.store.postgres.link.STATEMENT_S", 0.5)
+        gateway = await house.join(linked=True)
+        await gateway.admit("req_1", hold(10, 100))
+        house.link.freeze()
+        gateway.till.reserve("req_2", hold(5, 100))
+        await is_down(gateway)
+        await eventually(lambda: gateway.till.waiting == 0, "the refusal")
+        assert isinstance(gateway.till.told[-1].error, LedgerUnavailable)
+        gateway.till.settle("req_1", 7)
+        house.link.heal()
+        await gateway.till.flush()
+        await eventually(lambda: not gateway.store.ledger.pending(), "the end of what was in doubt")
+        await gateway.settle_slices()
+        assert await house.balance() == Balance(7, 0, 7, 0)
+        await assert_books_agree(gateway.till)
+
     async def test_one_write_that_cannot_be_stored_fails_alone(self, house: House) -> None:
         gateway = await house.join()
         gateway.till.reserve("req_1", hold(10, 100))
