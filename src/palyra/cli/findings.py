@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from palyra.budgets.policy import Known, Policy, unmatchable
 from palyra.budgets.terms import EACH, Metric, Mode, ScopeKind, UnknownPrice
@@ -63,10 +64,11 @@ class Patient:
 
 def examine(patient: Patient, database: Callable[[], Finding], probe: Probe | None) -> list[Finding]:
     """Every finding, in the order in which a start would meet the cause. ``probe`` None: stay offline."""
+    has_file = isinstance(patient.settings.server.database, Path)
     return [
         *_server(patient.settings),
         database(),
-        sqlite_version(sqlite3.sqlite_version_info, sqlite3.sqlite_version),
+        *([sqlite_version(sqlite3.sqlite_version_info, sqlite3.sqlite_version)] if has_file else []),
         *_providers(patient.settings, probe),
         *_models(patient),
         *_prices(patient),

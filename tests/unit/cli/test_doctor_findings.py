@@ -1,19 +1,23 @@
 """``palyra doctor`` names everything that would be silently unenforced."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from palyra.cli.doctor import check_database, probe_provider
+from harness.postgres import new_database, rows
+from palyra.cli.doctor import check_database, check_shared_database, probe_provider
 from palyra.cli.findings import Finding, Patient, Status, examine, sqlite_version
 from palyra.config.load import load_settings
-from palyra.config.settings import ProviderSettings
+from palyra.config.settings import ProviderSettings, SharedDatabase
 from palyra.core.instant import parse_instant
+from palyra.core.secret import Secret
 from palyra.pricing.book import PriceBook
 from palyra.pricing.catalog import GenaiPrices
 from palyra.registry.models import Kind
 from palyra.registry.registry import Registry
 from palyra.store.lock import OwnerLock
+from palyra.store.migrate import HEAD
 
 NOW = parse_instant("2026-06-01T00:00:00Z")
 PROVIDER = '[[providers]]\nid = "openai"\nkind = "openai"\ncredential = "env:KEY"\n'
@@ -208,3 +212,35 @@ def test_a_database_in_use_is_told(tmp_path: Path) -> None:
     finally:
         lock.release()
     assert check_database(path).status is Status.OK
+
+
+class TestSharedDatabase:
+    def finding(self, url: str) -> Finding:
+        return check_shared_database(SharedDatabase(Secret(url), "postgresql://shown"))
+
+    def test_one_that_a_gateway_can_join_is_well(self) -> None:
+        found = self.finding(new_database())
+        assert (found.status, found.message) == (
+            Status.OK,
+            f"postgresql://shown is there, at revision {HEAD}",
+        )
+
+    def test_an_empty_one_is_well_too(self) -> None:
+        found = self.finding(new_database(empty=True))
+        assert (found.status, "first start makes its schema" in found.message) == (Status.OK, True)
+
+    def test_one_of_another_revision_is_not(self) -> None:
+        url = new_database()
+        asyncio.run(rows(url, "UPDATE alembic_version SET version_num = '0002'"))
+        found = self.finding(url)
+        assert (found.status, "palyra db upgrade" in found.next_step) == (Status.FAIL, True)
+
+    def test_one_out_of_reach_is_told_without_its_password(self) -> None:
+        found = self.finding("postgresql://me:hidden@127.0.0.1:1/palyra")
+        assert found.status is Status.FAIL
+        assert "hidden" not in found.message + found.next_step
+
+    def test_nothing_is_said_of_sqlite_then(self, doctor: Doctor) -> None:
+        text = '[server]\ndatabase = "postgresql://127.0.0.1:1/palyra"\n' + LOCAL
+        assert "sqlite" not in doctor.examine(text)
+        assert "sqlite" in doctor.examine(LOCAL)
