@@ -269,6 +269,7 @@ class TestDeclaredDead:
         assert await second.store.end_the_dead() == 1
         assert await house.balance() == Balance(15, 0, 15, 0)
         assert await state_of(second, "req_1") is CallState.IN_DOUBT
+        assert (await house.join()).store.in_doubt == 1
         assert await second.admit("req_3", hold(85, 100))
         assert not await second.admit("req_4", hold(1, 100))
         assert await server_balances(house.database) == await replayed_balances(second.till)

@@ -230,8 +230,8 @@ class Daemon:
             ("palyra_reservations_pending", "Reservations that hold money.", len(book.pending)),
             (
                 "palyra_reservations_in_doubt",
-                "Reservations posted as held.",
-                len(book.in_doubt),
+                "Reservations posted as held, of all gateways.",
+                self._store.in_doubt,
             ),
             ("palyra_accounts", "Accounts in memory.", len(book.accounts)),
         )

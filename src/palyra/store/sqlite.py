@@ -70,6 +70,11 @@ class SqliteStore:
         """Whether a reservation would be accepted now."""
         return self._writer.accepts()
 
+    @property
+    def in_doubt(self) -> int:
+        """Calls posted as held."""
+        return len(self.ledger.book.in_doubt)
+
     def forget(self, now: Instant) -> None:
         """Drop accounts whose window is over from memory."""
         self.ledger.book.forget_ended(now)

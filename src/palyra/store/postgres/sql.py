@@ -54,6 +54,7 @@ RETURNING id
 """
 ABANDON: Final = "UPDATE nodes SET lease_until = clock_timestamp() WHERE id = $1 AND holder = $2"
 DROP_EMPTY_SLICES: Final = "DELETE FROM slices WHERE node = $1 AND granted = 0 AND posted = 0 AND held = 0"
+COUNT_IN_DOUBT: Final = "SELECT count(*) FROM decisions WHERE reservation IS NOT NULL"
 DEAD: Final = "SELECT id FROM nodes WHERE is_open AND lease_until < clock_timestamp() ORDER BY id"
 NODES: Final = """
 SELECT id, name, is_open, lease_until < clock_timestamp() AS is_late FROM nodes

@@ -76,6 +76,8 @@ class PostgresStore:
         self.records = PostgresRecords(self._tenure.writer, self.ledger, now, self._reading)
         self.others = PostgresOthers(self._tenure.writer, self.ledger, self._reading)
         self.last_instant = Instant(0)
+        self.in_doubt = 0
+        """Calls posted as held, of all gateways, as counted last."""
         self.rules_version = 0
         self.on_rules: Callable[[], Awaitable[None]] | None = None
         """Called when policies or keys changed, here or elsewhere."""
@@ -95,6 +97,7 @@ class PostgresStore:
         store.last_instant = await store._tenure.join()
         await store._make_partitions()
         store.rules_version = await store._read_rules_version()
+        await store._tidy()
         store._tasks = [
             asyncio.create_task(_every(WATCH_S, store._watch, store._told)),
             asyncio.create_task(_every(FOLD_S, store._fold)),
@@ -226,9 +229,10 @@ class PostgresStore:
             await connection.close()
 
     async def _tidy(self) -> None:
-        """Rows that say nothing any more."""
+        """Drop rows that say nothing any more, and count what people should look at."""
         await self._reading.rows(sql.DROP_OLD_CLAIMS, self._now())
         await self._reading.rows(sql.DROP_EMPTY_SLICES, self.node)
+        ((self.in_doubt,),) = await self._reading.rows(sql.COUNT_IN_DOUBT)
 
     async def _read_rules_version(self) -> int:
         ((version,),) = await self._reading.rows(sql.RULES_VERSION)
