@@ -90,7 +90,7 @@ class Daemon:
     async def start(self) -> None:
         """Rules in force, leftovers of the last run resolved, models discovered."""
         if isinstance(self._store, PostgresStore):
-            self._store.on_rules = self._rules.load
+            self._store.on_rules = self._rules.reload
             self._store.on_rejoin = self._start_anew
         await self._rules.load()
         self._owner_key = await self._rules.ensure_owner_key(self._settings.auth.owner_key)

@@ -100,6 +100,11 @@ class Rules:
         }
         self._swap()
 
+    async def reload(self) -> None:
+        """Read what another gateway changed; a change that is being made here is made first."""
+        async with self._writing:
+            await self.load()
+
     async def set_policy(
         self, document: Mapping[str, object], *, actor: str, expected_version: int | None
     ) -> Policy:
@@ -191,7 +196,7 @@ class Rules:
             raise _read_only(policy_id)
         audit = AuditEntry("policy.deleted", policy_id, actor, _shown(before), None)
         await self._records.delete_policy(policy_id, audit)
-        del self._policies[policy_id]
+        self._policies.pop(policy_id, None)
         self._swap()
 
     async def _create_key(self, draft: Grant, issuer: Subject) -> tuple[ApiKey, str]:

@@ -1,6 +1,7 @@
 """The rules in force: one snapshot, durable before it is swapped, nobody gives more than they have."""
 
 import asyncio
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -13,6 +14,7 @@ from palyra.core.errors import (
     LedgerUnavailable,
     NotFound,
     ReadOnly,
+    RulesStale,
     VersionConflict,
 )
 from palyra.core.secret import Secret
@@ -278,3 +280,47 @@ async def test_of_two_writers_who_saw_the_same_version_one_wins() -> None:
     writes = [rules.set_policy(DAILY, actor=actor, expected_version=0) for actor in ("ann", "bob")]
     results = await asyncio.gather(*writes, return_exceptions=True)
     assert sorted(type(result).__name__ for result in results) == ["Policy", "VersionConflict"]
+
+
+class TestOtherGateways:
+    async def test_a_reload_waits_for_the_change_that_is_being_made(self) -> None:
+        """The notice of a change may come back before the change itself is over here."""
+
+        class Slow(FakeRecords):
+            async def delete_policy(self, policy_id: str, audit: AuditEntry) -> None:
+                await super().delete_policy(policy_id, audit)
+                reloading.append(asyncio.create_task(rules.reload()))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                waits.append(not reloading[0].done())
+
+        waits: list[bool] = []
+        reloading: list[asyncio.Task[None]] = []
+        rules = make_rules(Slow())
+        await rules.set_policy(DAILY, actor="me", expected_version=None)
+        await rules.delete_policy("daily", actor="me")
+        await reloading[0]
+        assert waits == [True]
+        assert rules.snapshot.policies == {}
+
+    async def test_a_reload_brings_what_another_gateway_changed(self) -> None:
+        records = FakeRecords()
+        here, elsewhere = make_rules(records), make_rules(records)
+        await elsewhere.set_policy(DAILY, actor="me", expected_version=None)
+        assert here.snapshot.policies == {}
+        await here.reload()
+        assert set(here.snapshot.policies) == {"daily"}
+
+    async def test_a_change_made_on_old_rules_is_made_anew(self) -> None:
+        class Stale(FakeRecords):
+            async def save_policy(self, policy: Policy, audit: AuditEntry) -> None:
+                if not tries:
+                    tries.append(policy.version)
+                    await super().save_policy(replace(policy, created_by="other"), audit)
+                    raise RulesStale("changed elsewhere")
+                await super().save_policy(policy, audit)
+
+        tries: list[int] = []
+        rules = make_rules(Stale())
+        policy = await rules.set_policy(DAILY, actor="me", expected_version=None)
+        assert (tries, policy.version, policy.created_by) == ([1], 2, "other")
