@@ -10,8 +10,7 @@ from palyra.store import sql as sqlite_sql
 from palyra.store.migrate import HEAD
 from palyra.store.page import JournalPage
 from palyra.store.postgres import sql
-from palyra.store.postgres.revision import UNFINISHED, connect_patiently
-from palyra.store.postgres.verify import revision_of
+from palyra.store.postgres.revision import UNFINISHED, connect_patiently, revision_of
 from palyra.store.reader import connect_read_only
 
 _SERVER_VERSION: Final = "SHOW server_version"

@@ -43,8 +43,8 @@ from palyra.store.page import JournalPage, unpack
 from palyra.store.postgres.link import check_durable
 from palyra.store.postgres.partitions import Month, make_partitions
 from palyra.store.postgres.reading import SQLALCHEMY_URL
-from palyra.store.postgres.revision import UNFINISHED, DatabaseUnreachable, connect_patiently
-from palyra.store.postgres.verify import revision_of, verify_shared
+from palyra.store.postgres.revision import UNFINISHED, DatabaseUnreachable, connect_patiently, revision_of
+from palyra.store.postgres.verify import verify_shared
 from palyra.store.reader import connect_read_only
 from palyra.store.restore import verify
 

@@ -1,12 +1,12 @@
 """The ledger of one gateway among many: it decides in memory, within its slices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec.structs import replace
 
 from palyra.core.instant import Instant
-from palyra.ledger.account import AccountKey, Shortfall
+from palyra.ledger.account import Shortfall
 from palyra.ledger.book import Book
 from palyra.ledger.event import Expired, Released, Reserved, Settled
 from palyra.ledger.held import Entries, Held, Reservation
@@ -14,7 +14,6 @@ from palyra.lifecycle.decision import AnyDecision, Settlement
 from palyra.lifecycle.ports import Done, IdempotencyEntry
 from palyra.store.ledger import Journal, JournaledLedger
 from palyra.store.postgres.share import Shares
-from palyra.store.write import Filed
 
 Ending = Settled | Released | Expired
 Elsewhere = Callable[[int, Reserved, Ending, AnyDecision, Settlement, Done], None]
@@ -52,18 +51,10 @@ class SharedLedger(JournaledLedger):
         self._claims = {}
         self._claim_of = {}
 
-    def leave(self, node: int) -> list[Filed]:
-        """The node belongs to somebody else: its calls end there. Returns them."""
+    def leave(self, node: int) -> None:
+        """The node belongs to somebody else: its calls end there."""
         book = self._book
         self._former.update({each: (node, book.reservation(each)) for each in book.pending})
-        return list(self._open.values())
-
-    def limit(self, keys: Mapping[AccountKey, int | None]) -> None:
-        """Note hard limits of accounts."""
-        for key, limit in keys.items():
-            share = self.shares.get(key)
-            if share is not None:
-                share.limit = limit
 
     def know(self, principal: str, key: str, entry: IdempotencyEntry | None) -> None:
         """Take over what the database says of an Idempotency-Key, unless a call of this gateway has it."""

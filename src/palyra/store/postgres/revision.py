@@ -1,5 +1,6 @@
 """The schema of a shared database: which revision it is at, and how it is brought to the newest."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 import asyncpg
@@ -31,28 +32,32 @@ class DatabaseUnreachable(PalyraError):
 
 async def connect_patiently(url: Secret, name: str) -> Any:
     """A connection whose statements may take as long as they do. Raises DatabaseUnreachable."""
-    try:
-        return await asyncpg.connect(
-            url.reveal(), timeout=CONNECT_S, server_settings={"application_name": name}
-        )
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise DatabaseUnreachable(f"the database cannot be reached: {reason}") from error
+    connecting = asyncpg.connect(url.reveal(), timeout=CONNECT_S, server_settings={"application_name": name})
+    return await _reached(connecting)
+
+
+async def revision_of(connection: Any) -> str | None:
+    """The revision that a connection's database is at, None for one without a schema."""
+    if not await connection.fetchval(sql.HAS_REVISION):
+        return None
+    return await connection.fetchval(sql.REVISION)
 
 
 async def server_revision(url: Secret) -> str | None:
-    """The revision a PostgreSQL database is at, None for one without a schema. Raises DatabaseUnreachable."""
+    """The same of the database at ``url``. Raises DatabaseUnreachable."""
+    connection = await _reached(connect(url, "palyra"))
     try:
-        connection = await connect(url, "palyra")
+        return await revision_of(connection)
+    finally:
+        await connection.close()
+
+
+async def _reached(connecting: Awaitable[Any]) -> Any:
+    try:
+        return await connecting
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise DatabaseUnreachable(f"the database cannot be reached: {reason}") from error
-    try:
-        if not await connection.fetchval(sql.HAS_REVISION):
-            return None
-        return await connection.fetchval(sql.REVISION)
-    finally:
-        await connection.close()
 
 
 async def check_server(url: Secret) -> None:

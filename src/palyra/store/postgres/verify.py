@@ -11,7 +11,7 @@ from palyra.store.migrate import HEAD
 from palyra.store.page import JournalPage
 from palyra.store.postgres import sql
 from palyra.store.postgres.carried import Carried
-from palyra.store.postgres.revision import WrongRevision, connect_patiently
+from palyra.store.postgres.revision import WrongRevision, connect_patiently, revision_of
 from palyra.store.restore import RECORDS_PER_WORD, Audit
 
 _PAGES_AT_ONCE = 200
@@ -37,13 +37,6 @@ async def verify_shared(
             return await _verify(connection, progress)
     finally:
         await connection.close()
-
-
-async def revision_of(connection: Any) -> str | None:
-    """The revision that a connection's database is at, None for one without a schema."""
-    if not await connection.fetchval(sql.HAS_REVISION):
-        return None
-    return await connection.fetchval(sql.REVISION)
 
 
 async def _verify(connection: Any, progress: Callable[[int, int], None]) -> Audit:
