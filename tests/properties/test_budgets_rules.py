@@ -11,6 +11,7 @@ from palyra.budgets.evaluate import (
     Outcome,
     Status,
     amounts_of,
+    as_degraded,
     effective_mode,
     evaluate,
     evaluate_within,
@@ -18,7 +19,7 @@ from palyra.budgets.evaluate import (
 )
 from palyra.budgets.index import Attributes, PolicyIndex
 from palyra.budgets.policy import Policy, PolicyDefaults, parse_policy, policy_document
-from palyra.budgets.terms import Mode, UnknownPrice
+from palyra.budgets.terms import TIERS, Action, Mode, Then, UnknownPrice
 from palyra.core.errors import FieldError
 from palyra.core.instant import Instant, isoformat, to_datetime
 from palyra.core.money import format_usd
@@ -30,6 +31,7 @@ NOW = Instant(1_795_446_000_000_000_000)
 CALL = Attributes(principal="alice", provider="openai", model="gpt")
 MODES = st.sampled_from(list(Mode))
 AMOUNTS = st.integers(0, 10**15)
+TARGETS = st.none() | st.sampled_from([*TIERS, "gpt-s"])
 
 
 def parse(data: dict[str, object]) -> Policy:
@@ -39,11 +41,14 @@ def parse(data: dict[str, object]) -> Policy:
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, object]:
     """Policy documents with consistent limits; every one is valid."""
+    actions = ["block", "approval_required", "alert"]
     metric = draw(st.sampled_from(["cost_usd", "total_tokens", "input_tokens", "output_tokens", "requests"]))
     intervals = ["hour", "daily", "week", "month", "total"] + ([] if metric == "requests" else ["request"])
     interval = draw(st.sampled_from(intervals))
     soft, hard = sorted((draw(AMOUNTS), draw(AMOUNTS)))
     write = format_usd if metric == "cost_usd" else int
+    if metric == "cost_usd":
+        actions.append("degrade")
     document: dict[str, object] = {
         "id": draw(st.text("abcXYZ019._-", min_size=1, max_size=64)),
         "name": draw(st.none() | st.sampled_from(["Daily", "Každý den"])),
@@ -55,7 +60,7 @@ def documents(draw: st.DrawFn) -> dict[str, object]:
         "timezone": draw(st.none() | st.sampled_from(["Europe/Prague", "Asia/Kathmandu"])),
         "soft_limit": draw(st.none() | st.just(write(soft))),
         "hard_limit": write(hard),
-        "action": draw(st.none() | st.sampled_from(["block", "approval_required", "alert"])),
+        "action": draw(st.none() | st.sampled_from(actions)),
         "mode": draw(st.none() | MODES.map(str)),
         "min_output_tokens": draw(st.none() | st.integers(1, 10_000)),
         "unknown_price": draw(st.none() | st.sampled_from(["deny", "ceiling", "allow"])),
@@ -63,11 +68,15 @@ def documents(draw: st.DrawFn) -> dict[str, object]:
     }
     if document["soft_limit"] is not None:
         document["routing_mode_override"] = draw(st.none() | MODES.map(str))
+    if document["soft_limit"] is not None or document["action"] == "degrade":
+        document["degrade_to"] = draw(TARGETS)
     if interval != "request":
         fractions = draw(st.lists(st.integers(1, 10_000_000), unique=True, max_size=4))
         notify: list[dict[str, object]] = [{"at": each / 1_000_000} for each in fractions]
-        document["thresholds"] = notify + [
-            {"at": each / 1_000_000, "then": "routing_mode", "to": "dry_run"} for each in fractions[:1]
+        document["thresholds"] = [
+            *notify,
+            *({"at": each / 1_000_000, "then": "routing_mode", "to": "dry_run"} for each in fractions[:1]),
+            *({"at": each / 1_000_000, "then": "degrade", "to": draw(TARGETS)} for each in fractions[1:]),
         ]
     if draw(st.booleans()):
         start = draw(st.integers(0, 4 * 10**15)) * 1_000
@@ -131,12 +140,55 @@ def test_many_policies_are_evaluated_as_each_by_itself(
 def test_l1_an_enforced_block_never_admits_more_than_the_hard_limit(found: Evaluation) -> None:
     enforced = found.under(Mode.ENFORCED)
     hard = found.policy.hard_limit
-    stops = found.policy.action.value in ("block", "approval_required")
+    stops = found.policy.action.value in ("block", "approval_required", "degrade")
     if hard is not None and stops and enforced.mode is Mode.ENFORCED and enforced.outcome is Outcome.ADMIT:
-        assert found.consumed + (found.amount or 0) <= hard
+        assert found.reached <= hard
     if enforced.status is Status.OK:
         assert found.projected is not None
         assert hard is None or found.projected <= hard
+
+
+@given(evaluations())
+def test_only_a_degrade_policy_over_its_hard_limit_must_move_the_call(found: Evaluation) -> None:
+    policy, asked = found.policy, found.degrade
+    hard = policy.hard_limit
+    assert hard is not None
+    over = found.consumed + (found.amount or 0) > hard
+    assert (asked is not None and asked.must) == (policy.action is Action.DEGRADE and over)
+    if asked is not None and asked.must:
+        assert asked.to == policy.degrade_to
+        assert found.effect is Outcome.DENY
+    assert all(found.under(mode).degrade == asked for mode in Mode)
+    assert found.binding.degrades or asked is None
+
+
+@given(evaluations())
+def test_a_call_that_need_not_move_is_asked_to_by_a_mark_it_passed(found: Evaluation) -> None:
+    policy, asked = found.policy, found.degrade
+    if asked is not None and asked.must:
+        return
+    marks = [each.to or policy.degrade_to for each in found.passed if each.then is Then.DEGRADE]
+    if found.over_soft and policy.degrade_to is not None:
+        marks.append(policy.degrade_to)
+    assert (asked is None) == (not marks)
+    assert asked is None or asked.to in marks
+
+
+@given(evaluations(), st.none() | AMOUNTS)
+def test_l1_a_moved_call_is_shown_as_degraded_only_where_it_fits(found: Evaluation, cost: int | None) -> None:
+    amounts = amounts_of(cost, 1, 1)
+    consumed = found.consumed
+    cheaper = evaluate(found.binding, consumed, 0, amounts, UnknownPrice.DENY, found.mode)
+    shown = as_degraded(cheaper, found, "gpt-s", instead_of="gpt")
+    assert (shown.effect, shown.amount, shown.consumed) == (cheaper.effect, cheaper.amount, cheaper.consumed)
+    if shown.status is Status.DEGRADED:
+        assert found.degrade is not None
+        assert found.degrade.must
+        assert shown.effect is Outcome.ADMIT
+        assert shown.hard_limit is not None
+        assert shown.reached <= shown.hard_limit
+    else:
+        assert shown is cheaper
 
 
 @given(evaluations())

@@ -1,12 +1,12 @@
 """What binds a policy to a call: the account it is counted on, and all that no call can change of it."""
 
 from collections.abc import Iterable
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
-from palyra.budgets.policy import Policy
-from palyra.budgets.terms import Action, Metric, Mode, Then
+from palyra.budgets.policy import UNLABELLED, Policy
+from palyra.budgets.terms import Action, Metric, Mode, ScopeKind, Then
 from palyra.budgets.windows import Interval, Window
 from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey
@@ -14,6 +14,16 @@ from palyra.ledger.account import AccountKey
 _NO_LIMIT = 2**63
 PLACES = {metric: place for place, metric in enumerate(Metric)}
 """Where the amount of each metric stands in ``evaluate.Amounts``."""
+
+
+class Degrade(NamedTuple):
+    """A wish to move the call to a cheaper model: to a model id or tier, or with None to any cheaper one.
+
+    ``must``: as it is, the call goes over the hard limit, so only a model that fits is of use.
+    """
+
+    to: str | None
+    must: bool
 
 
 class BudgetRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -39,8 +49,9 @@ class Binding(msgspec.Struct, frozen=True, gc=False):
 
     Made once for many calls: what each would have to work out again is worked out here. ``place`` is the
     metric's in ``evaluate.Amounts``, ``within`` the most that is still ``ok`` and passes no threshold.
-    ``stops_at`` is the hard limit, None where the policy only alerts. ``tightens`` and
-    ``notifies`` say whether it may ever make the mode stricter, or warn of a threshold.
+    ``stops_at`` is the hard limit, None where the policy only alerts. ``tightens``, ``notifies`` and
+    ``degrades`` say whether it may ever make the mode stricter, warn of a threshold, or ask for a cheaper
+    model.
     """
 
     policy: Policy
@@ -56,19 +67,50 @@ class Binding(msgspec.Struct, frozen=True, gc=False):
     stops_at: int | None
     tightens: bool
     notifies: bool
+    degrades: bool
+
+    @property
+    def title(self) -> str:
+        """The budget and whose it is, for people: ``Budget x (principal alice, cost_usd per day)``."""
+        policy = self.policy
+        return f"Budget {policy.id} ({self._whose()}, {policy.metric.value} per {policy.interval.value})"
+
+    def degrade_at(self, reached: int) -> Degrade | None:
+        """What the policy asks for at this amount, in the metric's unit, of its account with the call."""
+        policy = self.policy
+        if policy.action is Action.DEGRADE and self.hard_limit is not None and reached > self.hard_limit:
+            return Degrade(policy.degrade_to, must=True)
+        # The highest mark that is passed decides; among equal ones, the threshold that comes last.
+        mark, asked = 0, None
+        soft = policy.soft_limit
+        if policy.degrade_to is not None and soft is not None and reached > soft:
+            mark, asked = soft, Degrade(policy.degrade_to, must=False)
+        for threshold, level in zip(policy.thresholds, policy.levels, strict=True):
+            if threshold.then is Then.DEGRADE and mark <= level <= reached:
+                mark, asked = level, Degrade(threshold.to or policy.degrade_to, must=False)
+        return asked
+
+    def _whose(self) -> str:
+        scope, entity = self.policy.scope, self.entity
+        if scope.kind is ScopeKind.GLOBAL or not scope.each:
+            return str(scope)
+        if entity.startswith(UNLABELLED) and scope.kind in (ScopeKind.SESSION, ScopeKind.AGENT):
+            return f"calls of {entity[1:]} without {scope.kind.value}"
+        return f"{scope.kind.value} {entity}"
 
 
 class Bindings(msgspec.Struct, frozen=True, gc=False):
     """All policies that bind a call, ordered by policy id, and what they have in common.
 
-    ``capped``: some have a mode of their own. ``tightens`` and ``notifies``: as in ``Binding``, of any of
-    them. ``until``: when other policies may bind, or other windows hold.
+    ``capped``: some have a mode of their own. ``tightens``, ``notifies`` and ``degrades``: as in
+    ``Binding``, of any of them. ``until``: when other policies may bind, or other windows hold.
     """
 
     each: tuple[Binding, ...]
     capped: bool
     tightens: bool
     notifies: bool
+    degrades: bool
     until: Instant
 
     @classmethod
@@ -80,6 +122,7 @@ class Bindings(msgspec.Struct, frozen=True, gc=False):
             any(binding.mode is not None for binding in found),
             any(binding.tightens for binding in found),
             any(binding.notifies for binding in found),
+            any(binding.degrades for binding in found),
             until,
         )
 
@@ -114,4 +157,7 @@ def bind(policy: Policy, entity: str, window: Window) -> Binding:
         stops_at=None if policy.action is Action.ALERT else policy.hard_limit,
         tightens=policy.routing_mode_override is not None or bool(policy.thresholds),
         notifies=any(threshold.then is Then.NOTIFY for threshold in policy.thresholds),
+        degrades=policy.action is Action.DEGRADE
+        or (policy.degrade_to is not None and policy.soft_limit is not None)
+        or any(threshold.then is Then.DEGRADE for threshold in policy.thresholds),
     )

@@ -11,13 +11,12 @@ from typing import NamedTuple
 import msgspec
 from msgspec import structs
 
-from palyra.budgets.binding import PLACES, Binding
-from palyra.budgets.policy import UNLABELLED, Policy
+from palyra.budgets.binding import PLACES, Binding, Degrade
+from palyra.budgets.policy import Policy
 from palyra.budgets.terms import (
     Action,
     Metric,
     Mode,
-    ScopeKind,
     Then,
     Threshold,
     UnknownPrice,
@@ -87,7 +86,8 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
     """One policy against one call. Amounts are in the unit of the policy's metric.
 
     ``effect`` is what the policy asks for where it is enforced; ``mode`` is how far it reaches for
-    this call, ``outcome`` what it therefore does. ``amount`` is None if unknown.
+    this call, ``outcome`` what it therefore does. ``amount`` is None if unknown. ``note`` is the message
+    where there is more to tell than these numbers (see ``as_degraded``).
     """
 
     binding: Binding
@@ -96,6 +96,7 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
     mode: Mode
     consumed: int
     amount: int | None
+    note: str = ""
 
     @property
     def policy(self) -> Policy:
@@ -153,6 +154,11 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
         return None if self.amount is None else self.consumed + self.amount
 
     @property
+    def reached(self) -> int:
+        """What is consumed with this call, as far as its amount is known."""
+        return self.consumed + (self.amount or 0)
+
+    @property
     def remaining(self) -> int | None:
         """What the hard limit leaves before this call, at least 0; None without a hard limit."""
         hard = self.policy.hard_limit
@@ -176,7 +182,7 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
         policy = self.policy
         if not policy.thresholds:
             return ()
-        reached = self.consumed if self.projected is None else self.projected
+        reached = self.reached
         return tuple(
             threshold
             for threshold, level in zip(policy.thresholds, policy.levels, strict=True)
@@ -187,13 +193,18 @@ class Evaluation(msgspec.Struct, frozen=True, gc=False):
     def over_soft(self) -> bool:
         """True if the call takes the account above the soft limit, whatever the hard limit says."""
         soft = self.policy.soft_limit
-        reached = self.consumed if self.projected is None else self.projected
-        return soft is not None and reached > soft
+        return soft is not None and self.reached > soft
+
+    @property
+    def degrade(self) -> Degrade | None:
+        """What the policy asks for by its numbers, whatever the mode; None if not for a cheaper model."""
+        binding = self.binding
+        return binding.degrade_at(self.reached) if binding.degrades else None
 
     @property
     def message(self) -> str:
         """One sentence for the caller: the numbers, and what to do next."""
-        return _message(self)
+        return self.note or _message(self)
 
     def under(self, call_mode: Mode) -> "Evaluation":
         """The same evaluation for a call in another mode."""
@@ -265,6 +276,23 @@ def evaluate_within(
         else:
             found.append(Evaluation(binding, _OK, _ADMIT, call_mode, consumed, amount))
     return tuple(found)
+
+
+def as_degraded(evaluation: Evaluation, before: Evaluation, model: str, *, instead_of: str) -> Evaluation:
+    """The evaluation of a call that was moved to ``model``, as its decision shows it.
+
+    ``before`` is the same policy's evaluation of the dearer model, whose id is ``instead_of``. If that
+    had to degrade, the status is ``degraded`` and the message says what became of the call; otherwise,
+    and where ``model`` does not fit or has no price, ``evaluation`` is returned as it is.
+    """
+    asked = before.degrade
+    if asked is None or not asked.must or evaluation.effect is not _ADMIT or evaluation.amount is None:
+        return evaluation
+    policy = evaluation.policy
+    used = f"{_sum(before, f' on {instead_of}')}, over the hard limit of {_limit(policy)}"
+    cost = format_amount(policy.metric, evaluation.amount)
+    note = f"{evaluation.binding.title}: {used}; the call runs on {model} for {cost}."
+    return structs.replace(evaluation, status=Status.DEGRADED, note=note)
 
 
 def configured(mode: Mode) -> ModeChoice:
@@ -383,7 +411,7 @@ def _over_hard(action: Action) -> tuple[Status, Outcome]:
         case Action.APPROVAL_REQUIRED:
             return Status.APPROVAL_REQUIRED, Outcome.ASK
         case _:
-            # block, or degrade: a cheaper model that fits is looked for earlier, and none fits.
+            # block; or degrade, for this model: whoever plans the call looks for a cheaper one that fits.
             return Status.BLOCKED, Outcome.DENY
 
 
@@ -413,24 +441,19 @@ def _override(evaluation: Evaluation) -> Mode | None:
 
 
 def _message(evaluation: Evaluation) -> str:
-    policy = evaluation.policy
-    about = f"Budget {policy.id} ({_whose(evaluation)}, {policy.metric.value} per {policy.interval.value})"
-    consumed = format_amount(policy.metric, evaluation.consumed)
-    if evaluation.amount is None or evaluation.projected is None:
-        return f"{about}: {consumed} used, and {_unknown_advice(evaluation)}."
-    projected = format_amount(policy.metric, evaluation.projected)
-    amount = format_amount(policy.metric, evaluation.amount)
-    sum_of_it = f"{consumed} used and {amount} for this call make {projected}"
-    return f"{about}: {sum_of_it}, {_advice(evaluation)}."
+    title = evaluation.binding.title
+    if evaluation.amount is None:
+        return f"{title}: {_sum(evaluation)}, and {_unknown_advice(evaluation)}."
+    return f"{title}: {_sum(evaluation)}, {_advice(evaluation)}."
 
 
-def _whose(evaluation: Evaluation) -> str:
-    scope, entity = evaluation.policy.scope, evaluation.entity
-    if scope.kind is ScopeKind.GLOBAL or not scope.each:
-        return str(scope)
-    if entity.startswith(UNLABELLED) and scope.kind in (ScopeKind.SESSION, ScopeKind.AGENT):
-        return f"calls of {entity[1:]} without {scope.kind.value}"
-    return f"{scope.kind.value} {entity}"
+def _sum(evaluation: Evaluation, where: str = "") -> str:
+    metric = evaluation.metric
+    consumed = format_amount(metric, evaluation.consumed)
+    if evaluation.amount is None:
+        return f"{consumed} used"
+    amount, reached = format_amount(metric, evaluation.amount), format_amount(metric, evaluation.reached)
+    return f"{consumed} used and {amount} for this call{where} make {reached}"
 
 
 def _unknown_advice(evaluation: Evaluation) -> str:
@@ -441,28 +464,37 @@ def _unknown_advice(evaluation: Evaluation) -> str:
             "the cost of this call cannot be computed; add a price for the model, or set unknown_price of "
             "the budget to 'ceiling' or 'allow'"
         )
-    return "the limit is exceeded already; " + _relief(evaluation)
+    return "the limit is exceeded already" + _relief(evaluation)
 
 
 def _advice(evaluation: Evaluation) -> str:
     policy = evaluation.policy
-    soft = format_amount(policy.metric, policy.soft_limit or 0)
-    hard = soft if policy.hard_limit is None else format_amount(policy.metric, policy.hard_limit)
     match evaluation.status:
         case Status.OK:
-            return f"within the limit of {hard}"
+            return f"within the limit of {_limit(policy)}"
         case Status.SOFT_LIMIT:
+            soft = format_amount(policy.metric, policy.soft_limit or 0)
             return f"over the soft limit of {soft}; calls still run"
         case Status.HARD_LIMIT:
-            return f"over the hard limit of {hard}; it only alerts, calls still run"
+            return f"over the hard limit of {_limit(policy)}; it only alerts, calls still run"
         case _:
-            return f"over the hard limit of {hard}; {_relief(evaluation)}"
+            return f"over the hard limit of {_limit(policy)}{_relief(evaluation)}"
+
+
+def _limit(policy: Policy) -> str:
+    """The hard limit, or the soft one where there is no hard one."""
+    limit = policy.soft_limit if policy.hard_limit is None else policy.hard_limit
+    return format_amount(policy.metric, limit or 0)
 
 
 def _relief(evaluation: Evaluation) -> str:
     policy = evaluation.policy
+    degrades = policy.action is Action.DEGRADE
+    if degrades and evaluation.mode is not _ENFORCED:
+        return "; where enforced, the call moves to a cheaper model that fits, or is stopped"
     ways = ["ask for less output"] if policy.metric is not Metric.REQUESTS else []
     if policy.interval not in (Interval.REQUEST, Interval.TOTAL):
         ways.insert(0, f"wait until {isoformat(evaluation.window.end)}")
     last = "have an approval" if evaluation.status is Status.APPROVAL_REQUIRED else "have hard_limit raised"
-    return ", ".join([*ways, f"or {last}"]) if ways else last
+    told = ", and no cheaper model fits; " if degrades else "; "
+    return told + (", ".join([*ways, f"or {last}"]) if ways else last)

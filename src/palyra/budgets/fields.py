@@ -27,6 +27,12 @@ def read_text(data: Mapping[str, object], name: str, default: str | None = None)
     return as_label(value, name)
 
 
+def read_optional_text(data: Mapping[str, object], name: str) -> str | None:
+    """A label, or None where the field is absent."""
+    value = data.get(name)
+    return None if value is None else as_label(value, name)
+
+
 def read_id(data: Mapping[str, object], name: str) -> str:
     """A policy id: 1 to 64 of the characters A-Z a-z 0-9 . _ -"""
     text = read_text(data, name)

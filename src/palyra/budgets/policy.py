@@ -1,6 +1,6 @@
 """A budget policy: what it is, how it is read from a document, and how it is shown."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
@@ -18,12 +18,14 @@ from palyra.budgets.fields import (
     read_id,
     read_instant,
     read_optional_choice,
+    read_optional_text,
     read_text,
     read_usd,
     read_zone,
 )
 from palyra.budgets.terms import (
     EACH,
+    TIERS,
     Action,
     Metric,
     Mode,
@@ -60,6 +62,7 @@ WRITABLE_FIELDS = (
     "action",
     "mode",
     "routing_mode_override",
+    "degrade_to",
     "thresholds",
     "min_output_tokens",
     "unknown_price",
@@ -68,7 +71,7 @@ WRITABLE_FIELDS = (
     "valid_until",
 )
 _FIELDS_OF_PALYRA = ("version", "created_by", "updated_by", "origin")
-_FIELDS_TO_COME = ("degrade_to", "match")
+_FIELDS_TO_COME = ("match",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class PolicyDefaults:
 class Policy:
     """One version of a budget policy. Limits are nano-USD for ``cost_usd``, else whole tokens or requests.
 
+    ``degrade_to`` is a model id or one of TIERS: where to move calls, None for any cheaper model.
     ``levels`` are the amounts at which the thresholds are reached, in the order of ``thresholds``.
     """
 
@@ -166,10 +170,10 @@ def parse_policy(
         timezone=read_zone(data, "timezone", defaults.timezone).key,
         soft_limit=metric_read(data, "soft_limit"),
         hard_limit=metric_read(data, "hard_limit"),
-        action=_action(data),
+        action=read_choice(data, "action", Action, Action.BLOCK),
         mode=read_optional_choice(data, "mode", Mode),
         routing_mode_override=read_optional_choice(data, "routing_mode_override", Mode),
-        degrade_to=None,
+        degrade_to=read_optional_text(data, "degrade_to"),
         thresholds=_thresholds(data),
         min_output_tokens=_min_output_tokens(data),
         unknown_price=read_optional_choice(data, "unknown_price", UnknownPrice),
@@ -184,6 +188,7 @@ def parse_policy(
     _check_limits(policy)
     _check_thresholds(policy)
     _check_override(policy)
+    _check_degrade(policy)
     _check_validity(policy)
     return policy
 
@@ -224,6 +229,7 @@ def policy_document(policy: Policy) -> dict[str, object]:
         "action": policy.action.value,
         "mode": _value(policy.mode),
         "routing_mode_override": _value(policy.routing_mode_override),
+        "degrade_to": policy.degrade_to,
         "thresholds": [_threshold_document(each) for each in policy.thresholds] or None,
         "min_output_tokens": policy.min_output_tokens,
         "unknown_price": _value(policy.unknown_price),
@@ -245,7 +251,6 @@ def policy_to_dict(policy: Policy) -> dict[str, object]:
     shown |= amount_fields(policy.metric, "hard_limit", policy.hard_limit)
     return shown | {
         "thresholds": document.get("thresholds", []),
-        "degrade_to": policy.degrade_to,
         "version": policy.version,
         "created_by": policy.created_by,
         "updated_by": policy.updated_by,
@@ -271,8 +276,33 @@ def unmatchable(policy: Policy, known: Known) -> str | None:
             return None
     if names is None or entity in names:
         return None
+    return f"no {noun} {_not_configured(entity, names)}"
+
+
+def unknown_target(policy: Policy, known: Known) -> tuple[str, str] | None:
+    """The field of ``policy`` that moves calls to a model that is not there, and what is wrong with it.
+
+    None if ``degrade_to`` and the ``to`` of each ``degrade`` threshold name a tier or a configured model,
+    or if models are not known. Places of thresholds are those in ``policy.thresholds``, lowest first.
+    """
+    if known.models is None:
+        return None
+    targets = [("degrade_to", policy.degrade_to)]
+    targets += [
+        (f"thresholds[{place}].to", each.to)
+        for place, each in enumerate(policy.thresholds)
+        if each.then is Then.DEGRADE
+    ]
+    for name, target in targets:
+        if target is not None and target not in TIERS and target not in known.models:
+            wrong = _not_configured(target, known.models, tuple(known.models) + TIERS)
+            return name, f"no model {wrong} Or write a tier: {', '.join(TIERS)}."
+    return None
+
+
+def _not_configured(entity: str, names: frozenset[str], like: Iterable[str] = ()) -> str:
     listed = ", ".join(sorted(names)) or "none"
-    return f"no {noun} {entity!r} is configured.{closest(entity, names)} Configured: {listed}."
+    return f"{entity!r} is configured.{closest(entity, like or names)} Configured: {listed}."
 
 
 def _refuse_fields(data: Mapping[str, object]) -> None:
@@ -287,16 +317,6 @@ def _refuse_fields(data: Mapping[str, object]) -> None:
 
 def _metric(data: Mapping[str, object]) -> Metric:
     return read_choice(data, "metric", Metric)
-
-
-def _action(data: Mapping[str, object]) -> Action:
-    action = read_choice(data, "action", Action, Action.BLOCK)
-    if action is Action.DEGRADE:
-        raise FieldError(
-            "action",
-            "'degrade' is not available yet in this version; write block, approval_required or alert.",
-        )
-    return action
 
 
 def _min_output_tokens(data: Mapping[str, object]) -> int:
@@ -331,9 +351,7 @@ def _threshold(table: Mapping[str, object]) -> Threshold:
     then = read_choice(table, "then", Then, Then.NOTIFY)
     match then:
         case Then.DEGRADE:
-            raise FieldError(
-                "then", "'degrade' is not available yet in this version; write notify or routing_mode."
-            )
+            return Threshold(at, then, read_optional_text(table, "to"))
         case Then.ROUTING_MODE:
             mode = read_optional_choice(table, "to", Mode)
             return Threshold(at, then, _value(mode))
@@ -353,6 +371,8 @@ def _check_limits(policy: Policy) -> None:
         raise FieldError("soft_limit", "is above hard_limit; write a smaller one, or leave it out.")
     if hard is None and policy.action is Action.APPROVAL_REQUIRED:
         raise FieldError("action", "'approval_required' asks at the hard limit; write a hard_limit.")
+    if hard is None and policy.action is Action.DEGRADE:
+        raise FieldError("action", "'degrade' moves calls at the hard limit; write a hard_limit.")
     if policy.interval is Interval.REQUEST and policy.metric is Metric.REQUESTS:
         raise FieldError("interval", "'request' with the metric 'requests' is always 1; write a longer one.")
 
@@ -376,6 +396,24 @@ def _check_override(policy: Policy) -> None:
         raise FieldError(
             "routing_mode_override",
             "would never apply; write a soft_limit, or a threshold with then = 'routing_mode'.",
+        )
+
+
+def _check_degrade(policy: Policy) -> None:
+    if policy.action is Action.DEGRADE and policy.metric is not Metric.COST_USD:
+        what = "requests" if policy.metric is Metric.REQUESTS else "tokens"
+        raise FieldError(
+            "action",
+            f"'degrade' does not help with the metric {policy.metric.value!r}: a cheaper model uses as many "
+            f"{what}; write the metric 'cost_usd', or a threshold with then = 'degrade'.",
+        )
+    if policy.degrade_to is None or policy.action is Action.DEGRADE or policy.soft_limit is not None:
+        return
+    if not any(each.then is Then.DEGRADE and each.to is None for each in policy.thresholds):
+        raise FieldError(
+            "degrade_to",
+            "would never apply; write action = 'degrade', a soft_limit, or a threshold with "
+            "then = 'degrade' and without to.",
         )
 
 

@@ -9,6 +9,9 @@ from palyra.core.money import format_usd
 EACH = "*"
 """As the id of a scope: every entity of the kind has an account of its own."""
 
+TIERS = ("low", "standard", "premium")
+"""The words that stand for every model of a cost tier, cheapest first, where a model id could be written."""
+
 
 class ScopeKind(StrEnum):
     """What a budget binds."""
@@ -107,6 +110,8 @@ class Threshold(NamedTuple):
     """At this fraction of the limit (the hard one, else the soft one) do something.
 
     ``to`` is the mode that ``routing_mode`` sets; None means the policy's ``routing_mode_override``.
+    For ``degrade`` it is a model id or one of TIERS; None means the policy's ``degrade_to``, and without
+    that any cheaper model.
     """
 
     at: Decimal

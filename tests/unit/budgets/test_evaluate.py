@@ -6,11 +6,13 @@ from collections.abc import Mapping
 import pytest
 from msgspec import structs
 
+from palyra.budgets.binding import Degrade
 from palyra.budgets.evaluate import (
     Evaluation,
     Outcome,
     Status,
     amounts_of,
+    as_degraded,
     effective_mode,
     evaluate,
     evaluate_within,
@@ -20,7 +22,7 @@ from palyra.budgets.evaluate import (
 )
 from palyra.budgets.index import Attributes, PolicyIndex
 from palyra.budgets.policy import PolicyDefaults, parse_policy
-from palyra.budgets.terms import Action, Metric, Mode, UnknownPrice
+from palyra.budgets.terms import Metric, Mode, UnknownPrice
 from palyra.core.instant import parse_instant
 from palyra.ledger.account import Balance
 
@@ -86,17 +88,9 @@ def test_remaining_is_never_negative_and_none_without_a_hard_limit() -> None:
 
 
 def test_a_degrade_policy_without_a_cheaper_model_blocks() -> None:
-    policy = parse_policy(
-        {"id": "p", "scope": "global", "metric": "requests", "interval": "day", "hard_limit": 0},
-        defaults=PolicyDefaults(),
-        version=1,
-        actor="a",
-        origin="file",
-    )
-    object.__setattr__(policy, "action", Action.DEGRADE)
-    (binding,) = PolicyIndex([policy]).matching(CALL, NOW).each
-    found = evaluate(binding, 0, 0, amounts_of(1, 1, 1), UnknownPrice.DENY, Mode.ENFORCED)
-    assert found.status is Status.BLOCKED
+    found = run(11, action="degrade", limits=LIMITS)
+    assert (found.status, found.outcome) == (Status.BLOCKED, Outcome.DENY)
+    assert run(11, mode=Mode.DRY_RUN, action="degrade", limits=LIMITS).would == "would_block"
 
 
 @pytest.mark.parametrize(
@@ -360,6 +354,20 @@ DOLLARS = {"soft_limit": "4", "hard_limit": "5"}
             run(6_000_000_000, interval="total", limits=DOLLARS),
             "5.00 USD; ask for less output, or have hard_limit",
         ),
+        (
+            run(6_000_000_000, action="degrade", limits=DOLLARS),
+            "over the hard limit of 5.00 USD, and no cheaper model fits; wait until 2026-11-24T00:00:00Z,",
+        ),
+        (
+            run(6_000_000_000, action="degrade", mode=Mode.DRY_RUN, limits=DOLLARS),
+            "5.00 USD; where enforced, the call moves to a cheaper model that fits, or is stopped.",
+        ),
+        (
+            run(
+                None, posted=6_000_000_000, action="degrade", unknown_price=UnknownPrice.ALLOW, limits=DOLLARS
+            ),
+            "6.00 USD used, and the limit is exceeded already, and no cheaper model fits; wait until",
+        ),
         (run(6_000_000_000, action="alert", limits=DOLLARS), "it only alerts, calls still run."),
         (run(4_500_000_000, limits=DOLLARS), "over the soft limit of 4.00 USD; calls still run."),
         (run(1_000_000_000, limits=DOLLARS), "within the limit of 5.00 USD."),
@@ -406,3 +414,110 @@ def test_among_many_a_policy_with_a_mode_of_its_own_keeps_it() -> None:
         (Status.OK, Mode.ENFORCED),
         (Status.OK, Mode.DRY_RUN),
     ]
+
+
+MUST = Degrade(None, must=True)
+CHEAPER_FROM_HALF: list[dict[str, object]] = [
+    {"at": 0.5, "then": "degrade", "to": "standard"},
+    {"at": 0.6, "then": "notify"},
+    {"at": 0.9, "then": "degrade"},
+]
+
+
+@pytest.mark.parametrize(
+    ("consumed", "amount", "changes", "asks"),
+    [
+        (9, 1, {"action": "degrade"}, None),
+        (10, 1, {"action": "degrade"}, MUST),
+        (10, 1, {"action": "degrade", "degrade_to": "low"}, Degrade("low", must=True)),
+        (10, None, {"action": "degrade"}, None),
+        (11, None, {"action": "degrade"}, MUST),
+        (10, 1, {"action": "block"}, None),
+        (7, 1, {"degrade_to": "low"}, None),
+        (8, 1, {"degrade_to": "low"}, Degrade("low", must=False)),
+        (9, None, {"degrade_to": "low"}, Degrade("low", must=False)),
+        (10, 1, {"degrade_to": "low"}, Degrade("low", must=False)),
+        (3, 1, {"thresholds": CHEAPER_FROM_HALF}, None),
+        (4, 1, {"thresholds": CHEAPER_FROM_HALF}, Degrade("standard", must=False)),
+        (7, 1, {"thresholds": CHEAPER_FROM_HALF}, Degrade("standard", must=False)),
+        (8, 1, {"thresholds": CHEAPER_FROM_HALF}, Degrade(None, must=False)),
+        (8, 1, {"thresholds": CHEAPER_FROM_HALF, "degrade_to": "gpt-s"}, Degrade("gpt-s", must=False)),
+        (10, 1, {"thresholds": CHEAPER_FROM_HALF, "action": "degrade"}, MUST),
+        (7, 2, {"thresholds": CHEAPER_FROM_HALF[:1], "degrade_to": "low"}, Degrade("low", must=False)),
+        (
+            7,
+            2,
+            {"thresholds": [{"at": 0.8, "then": "degrade", "to": "standard"}], "degrade_to": "low"},
+            Degrade("standard", must=False),
+        ),
+    ],
+)
+def test_a_policy_asks_for_a_cheaper_model_by_its_numbers(
+    consumed: int, amount: int | None, changes: dict[str, object], asks: Degrade | None
+) -> None:
+    limits = {**LIMITS, "unknown_price": "allow", **changes}
+    for mode in Mode:
+        assert run(amount, posted=consumed, mode=mode, limits=limits).degrade == asks
+
+
+@pytest.mark.parametrize(
+    ("changes", "degrades"),
+    [
+        ({}, False),
+        ({"thresholds": [{"at": 0.5}]}, False),
+        ({"thresholds": CHEAPER_FROM_HALF}, True),
+        ({"action": "degrade"}, True),
+        ({"degrade_to": "low"}, True),
+    ],
+)
+def test_a_binding_says_whether_it_may_ever_ask_for_a_cheaper_model(
+    changes: dict[str, object], *, degrades: bool
+) -> None:
+    fields = {"scope": "global", "metric": "cost_usd", "interval": "day", **LIMITS}
+    plain, other = (
+        parse_policy(data, defaults=PolicyDefaults(), version=1, actor="a", origin="file")
+        for data in ({"id": "a", **fields}, {"id": "b", **fields, **changes})
+    )
+    found = PolicyIndex([plain, other]).matching(CALL, NOW)
+    assert [each.degrades for each in found.each] == [False, degrades]
+    assert found.degrades is degrades
+
+
+def test_a_moved_call_says_what_it_was_moved_for() -> None:
+    dear = run(200_000_000, posted=4_900_000_000, action="degrade", limits=DOLLARS)
+    cheap = run(10_000_000, posted=4_900_000_000, action="degrade", limits=DOLLARS)
+    moved = as_degraded(cheap, dear, "gpt-4o-mini", instead_of="gpt-4o")
+    assert (moved.status, moved.outcome, moved.amount) == (Status.DEGRADED, Outcome.ADMIT, 10_000_000)
+    assert moved.message == (
+        "Budget p (global, cost_usd per day): 4.90 USD used and 0.20 USD for this call on gpt-4o make "
+        "5.10 USD, over the hard limit of 5.00 USD; the call runs on gpt-4o-mini for 0.01 USD."
+    )
+    assert moved.under(Mode.DRY_RUN).message == moved.message
+    assert verdict([moved]) == (Outcome.ADMIT, Status.DEGRADED, None, ())
+    shown = evaluation_to_dict(moved)
+    assert (shown["status"], shown["outcome"], shown["message"]) == ("degraded", "admit", moved.message)
+
+
+def test_a_call_moved_without_a_price_of_its_own_tells_what_was_used() -> None:
+    dear = run(None, posted=6_000_000_000, action="degrade", limits=DOLLARS)
+    cheap = run(0, posted=5_000_000_000, action="degrade", limits=DOLLARS)
+    moved = as_degraded(cheap, dear, "gpt-s", instead_of="gpt-l")
+    assert "6.00 USD used, over the hard limit of 5.00 USD; the call runs on gpt-s for 0.00 USD." in (
+        moved.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("dear", "cheap"),
+    [
+        (run(10, action="degrade", limits=LIMITS), run(1, action="degrade", limits=LIMITS)),
+        (run(9, degrade_to="low", limits=LIMITS), run(1, degrade_to="low", limits=LIMITS)),
+        (run(12, action="degrade", limits=LIMITS), run(11, action="degrade", limits=LIMITS)),
+        (
+            run(12, action="degrade", limits=LIMITS),
+            run(None, action="degrade", unknown_price=UnknownPrice.ALLOW, limits=LIMITS),
+        ),
+    ],
+)
+def test_only_a_forced_move_that_fits_is_shown_as_degraded(dear: Evaluation, cheap: Evaluation) -> None:
+    assert as_degraded(cheap, dear, "gpt-s", instead_of="gpt-l") is cheap

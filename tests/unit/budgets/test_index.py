@@ -226,3 +226,9 @@ def test_a_binding_says_what_a_call_need_not_work_out() -> None:
     assert alerting.account == ("alert", "requests", "alice", alerting.window.start)
     nothing = PolicyIndex([]).matching(call(), NOW)
     assert (nothing.each, nothing.capped, nothing.tightens, nothing.notifies) == ((), False, False, False)
+
+
+def test_an_index_says_whether_sessions_matter_to_it() -> None:
+    assert PolicyIndex([policy("p", "session:*")]).sees_sessions
+    assert not PolicyIndex([policy("p", "session:*", enabled=False)]).sees_sessions
+    assert not PolicyIndex([policy("p", "global")]).sees_sessions

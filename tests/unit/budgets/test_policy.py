@@ -15,9 +15,11 @@ from palyra.budgets.policy import (
     parse_scope,
     policy_document,
     policy_to_dict,
+    unknown_target,
     unmatchable,
 )
 from palyra.budgets.terms import (
+    TIERS,
     Action,
     Metric,
     Mode,
@@ -31,6 +33,7 @@ from palyra.budgets.terms import (
 from palyra.budgets.windows import Interval
 from palyra.core.errors import FieldError
 from palyra.core.instant import Instant, parse_instant
+from palyra.registry.models import CostTier
 
 BASE: Mapping[str, object] = {
     "id": "daily",
@@ -123,7 +126,15 @@ WRONG: list[tuple[str, dict[str, object], str]] = [
     ("zzz", {"zzz": 1}, "no such field"),
     ("version", {"version": 1}, "leave it out"),
     ("origin", {"origin": "file"}, "leave it out"),
-    ("degrade_to", {"degrade_to": "low"}, "not available yet in this version"),
+    ("degrade_to", {"degrade_to": "low"}, "would never apply; write action = 'degrade', a soft_limit, or"),
+    ("degrade_to", {"degrade_to": "low", "thresholds": [{"at": 0.5}]}, "would never apply"),
+    (
+        "degrade_to",
+        {"degrade_to": "low", "thresholds": [{"at": 0.5, "then": "degrade", "to": "standard"}]},
+        "and without to",
+    ),
+    ("degrade_to", {"degrade_to": 1, "action": "degrade"}, "must be a string, not a whole number"),
+    ("degrade_to", {"degrade_to": "", "action": "degrade"}, "not a label"),
     ("match", {"match": "true"}, "not available yet in this version"),
     ("id", {"id": ...}, "is required"),
     ("id", {"id": "a b"}, "not an id"),
@@ -160,7 +171,17 @@ WRONG: list[tuple[str, dict[str, object], str]] = [
     ("hard_limit", {"metric": "requests", "hard_limit": 2**63}, "at most"),
     ("soft_limit", {"soft_limit": "5.01"}, "above hard_limit"),
     ("action", {"action": "warn"}, "not one of: block, approval_required, degrade, alert"),
-    ("action", {"action": "degrade"}, "not available yet in this version"),
+    ("action", {"action": "degrade", "hard_limit": ..., "soft_limit": 1}, "write a hard_limit"),
+    (
+        "action",
+        {"action": "degrade", "metric": "requests", "hard_limit": 9},
+        "as many requests; write the metric 'cost_usd', or a threshold with then = 'degrade'",
+    ),
+    (
+        "action",
+        {"action": "degrade", "metric": "input_tokens", "hard_limit": 9, "degrade_to": "low"},
+        "'input_tokens': a cheaper model uses as many tokens",
+    ),
     ("action", {"action": "approval_required", "hard_limit": ..., "soft_limit": 1}, "write a hard_limit"),
     ("mode", {"mode": "enforce"}, "Did you mean 'enforced'?"),
     ("routing_mode_override", {"routing_mode_override": "strict"}, "not one of"),
@@ -196,10 +217,16 @@ WRONG: list[tuple[str, dict[str, object], str]] = [
     ("thresholds[0].at", {"thresholds": [{"at": float("nan")}]}, "out of range"),
     ("thresholds[0].at", {"thresholds": [{"at": "most"}]}, "not a number"),
     ("thresholds[0].then", {"thresholds": [{"at": 1, "then": "mail"}]}, "not one of"),
+    ("thresholds[0].to", {"thresholds": [{"at": 1, "then": "degrade", "to": " low"}]}, "not a label"),
     (
-        "thresholds[0].then",
-        {"thresholds": [{"at": 1, "then": "degrade", "to": "low"}]},
-        "not available yet",
+        "thresholds[1]",
+        {"thresholds": [{"at": 1, "then": "degrade"}, {"at": "1.0", "then": "degrade", "to": "low"}]},
+        "says again",
+    ),
+    (
+        "thresholds",
+        {"thresholds": [{"at": 1, "then": "degrade"}], "interval": "request"},
+        "fills up",
     ),
     ("thresholds[0].to", {"thresholds": [{"at": 1, "then": "notify", "to": "me"}]}, "means nothing"),
     ("thresholds[0].to", {"thresholds": [{"at": 1, "then": "routing_mode", "to": "low"}]}, "not one of"),
@@ -276,6 +303,85 @@ def test_a_routing_threshold_may_use_the_override_of_the_policy() -> None:
         thresholds=[{"at": 0.5}, {"at": 0.9, "then": "routing_mode"}],
     )
     assert policy.thresholds[1] == Threshold(Decimal("0.9"), Then.ROUTING_MODE)
+
+
+def test_a_policy_may_move_calls_to_a_cheaper_model() -> None:
+    policy = parse(
+        action="degrade",
+        degrade_to="gpt-4o-mini",
+        thresholds=[{"at": 0.9, "then": "degrade", "to": "low"}, {"at": 0.8, "then": "degrade"}],
+    )
+    assert (policy.action, policy.degrade_to) == (Action.DEGRADE, "gpt-4o-mini")
+    assert policy.thresholds == (
+        Threshold(Decimal("0.8"), Then.DEGRADE),
+        Threshold(Decimal("0.9"), Then.DEGRADE, "low"),
+    )
+    assert parse(action="degrade").degrade_to is None
+    document = policy_document(policy)
+    assert document["degrade_to"] == policy_to_dict(policy)["degrade_to"] == "gpt-4o-mini"
+    assert document["thresholds"] == [
+        {"at": "0.8", "then": "degrade"},
+        {"at": "0.9", "then": "degrade", "to": "low"},
+    ]
+    assert policy_to_dict(parse())["degrade_to"] is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"soft_limit": 5},
+        {"thresholds": [{"at": 0.5, "then": "degrade"}]},
+        {"soft_limit": 5, "action": "alert", "thresholds": [{"at": 0.5, "then": "degrade", "to": "low"}]},
+        {"soft_limit": 5, "interval": "request", "metric": "total_tokens"},
+    ],
+)
+def test_traffic_moves_before_any_limit_whatever_is_counted(changes: dict[str, object]) -> None:
+    fields = {"metric": "requests", "hard_limit": 10, "degrade_to": "low", **changes}
+    assert parse(**fields).degrade_to == "low"
+
+
+def test_the_tiers_are_those_of_models() -> None:
+    assert tuple(CostTier) == TIERS
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        (
+            {"degrade_to": "gpt-4o-mni"},
+            "degrade_to",
+            "'gpt-4o-mini'? Configured: gpt-4o-mini. Or write a tier: low, standard, premium.",
+        ),
+        ({"degrade_to": "standart"}, "degrade_to", "Did you mean 'standard'?"),
+        (
+            {
+                "degrade_to": "low",
+                "thresholds": [
+                    {"at": 0.9, "then": "degrade", "to": "gpt-5"},
+                    {"at": 0.8, "then": "routing_mode", "to": "enforced"},
+                ],
+            },
+            "thresholds[1].to",
+            "no model 'gpt-5'",
+        ),
+    ],
+)
+def test_w4_calls_cannot_move_to_a_model_that_is_not_there(
+    changes: dict[str, object], field: str, says: str
+) -> None:
+    policy = parse(action="degrade", **changes)
+    found = unknown_target(policy, Known(models=frozenset({"gpt-4o-mini"})))
+    assert found is not None
+    assert found[0] == field
+    assert says in found[1]
+    assert unknown_target(policy, Known()) is None
+
+
+@pytest.mark.parametrize("target", [None, "low", "gpt-4o-mini"])
+def test_calls_may_move_to_a_tier_a_model_or_any_cheaper_one(target: str | None) -> None:
+    thresholds = [{"at": 0.5}, {"at": 0.9, "then": "degrade", "to": target}]
+    policy = parse(action="degrade", degrade_to=target, thresholds=thresholds)
+    assert unknown_target(policy, Known(models=frozenset({"gpt-4o-mini"}))) is None
 
 
 def test_a_policy_is_live_while_enabled_and_valid() -> None:

@@ -84,6 +84,7 @@ def test_interval_refuses_other_words(wrong: object) -> None:
             "2026-10-03T16:00:00Z",
         ),
         # the grid moves in the middle of an hour
+        ("hour", "Asia/Singapore", "1981-12-31T15:50:00Z", "1981-12-31T15:30:00Z", "1981-12-31T16:00:00Z"),
         ("hour", "Asia/Pyongyang", "2015-08-14T14:50:00Z", "2015-08-14T14:00:00Z", "2015-08-14T15:00:00Z"),
         ("hour", "Asia/Kathmandu", "1985-12-31T18:20:00Z", "1985-12-31T17:30:00Z", "1985-12-31T18:30:00Z"),
     ],
