@@ -1,7 +1,8 @@
 """The tables that may stand many times: providers, models, prices, budgets, keys."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -12,33 +13,46 @@ from palyra.config.references import Surroundings
 from palyra.config.sections import read_file_path, read_secret
 from palyra.config.settings import ProviderSettings
 from palyra.core.errors import FieldError
-from palyra.core.limits import TOKENS_MAX, UPSTREAM_TOTAL_S
+from palyra.core.limits import LABEL_CHARS_MAX, TOKENS_MAX, UPSTREAM_TOTAL_S
 from palyra.identity.keys import ApiKey, parse_key_entry
 from palyra.pricing.entry import PriceEntry, parse_price_entry
-from palyra.registry.models import Capability, CostTier, Kind, LatencyTier, Model, Role
+from palyra.registry.models import (
+    KIND_ENDPOINTS,
+    Capability,
+    CostTier,
+    Kind,
+    LatencyTier,
+    ModelEntry,
+    Role,
+)
 from palyra.registry.registry import AUTO
 
 Parsed = TypeVar("Parsed")
+Choice = TypeVar("Choice", bound=StrEnum)
 
 BASE_URLS: Mapping[Kind, str] = MappingProxyType(
     {Kind.OPENAI: "https://api.openai.com/v1", Kind.ANTHROPIC: "https://api.anthropic.com/v1"}
 )
 _PROVIDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ACTOR = "config"
+NAMES_MAX = 16
+"""Aliases, and fallbacks, of one model."""
+CONCURRENCY_MAX = 100_000
 
 
 def read_providers(sections: Sequence[Section], around: Surroundings) -> list[ProviderSettings]:
     """``[[providers]]``, in order: the first one that has a model serves it."""
     providers = [_provider(section, around) for section in sections]
     _refuse_repeats(sections, [provider.id for provider in providers], "id")
+    _refuse_two_bounds(sections, providers)
     return providers
 
 
 def read_models(
     sections: Sequence[Section], providers: Sequence[str], report: Report
-) -> tuple[list[Model], list[PriceEntry]]:
+) -> tuple[list[ModelEntry], list[PriceEntry]]:
     """``[[models]]`` and their inline prices."""
-    models: list[Model] = []
+    models: list[ModelEntry] = []
     prices: list[PriceEntry] = []
     for section in sections:
         model = _model(section, providers)
@@ -49,6 +63,7 @@ def read_models(
         if entry is not None:
             prices.append(entry)
     _refuse_repeats(sections, [f"{model.provider}/{model.id}" for model in models], "id")
+    _refuse_taken_aliases(sections, models)
     return models, prices
 
 
@@ -105,12 +120,33 @@ def _provider(section: Section, around: Surroundings) -> ProviderSettings:
         first_byte_timeout_s=section.optional_seconds("first_byte_timeout_s", most=UPSTREAM_TOTAL_S),
         idle_timeout_s=section.optional_seconds("idle_timeout_s", most=UPSTREAM_TOTAL_S),
         total_timeout_s=section.optional_seconds("total_timeout_s", most=UPSTREAM_TOTAL_S),
+        enabled=section.flag("enabled", default=True),
+        endpoints=_endpoints(section, kind),
+        concurrency=section.optional_integer("concurrency", least=1, most=CONCURRENCY_MAX),
+        credential_concurrency=section.optional_integer(
+            "credential_concurrency", least=1, most=CONCURRENCY_MAX
+        ),
+        discover=section.flag("discover", default=True),
+        display_name=section.optional_text("display_name"),
     )
     section.finish()
     return settings
 
 
-def _model(section: Section, providers: Sequence[str]) -> Model:
+def _endpoints(section: Section, kind: Kind) -> tuple[str, ...]:
+    """Wire formats that the provider speaks: some of those of its kind. Empty where nothing is said."""
+    names = section.strings("endpoints")
+    valid = sorted(KIND_ENDPOINTS[kind])
+    for place, name in enumerate(names):
+        if name not in valid:
+            problem = f"{name!r} is not one of: {', '.join(valid)} (kind {kind.value})"
+            section.wrong(f"endpoints[{place}]", problem + suggestion(name, valid))
+    if not names and section.data.get("endpoints") == []:
+        section.wrong("endpoints", "is empty; leave it out, or write enabled = false")
+    return tuple(dict.fromkeys(names))
+
+
+def _model(section: Section, providers: Sequence[str]) -> ModelEntry:
     model_id = section.text("id", required=True)
     if model_id == AUTO:
         section.wrong("id", "'auto' is the alias of governance.default_model; choose another id")
@@ -120,21 +156,80 @@ def _model(section: Section, providers: Sequence[str]) -> Model:
         section.wrong(
             "provider", f"no provider {provider!r}{suggestion(provider, providers)}; configured: {listed}"
         )
-    return Model(
+    capabilities = section.choices("capabilities", Capability)
+    aliases = _names(section, "aliases")
+    return ModelEntry(
         id=model_id,
         provider=provider,
         upstream_name=section.text("upstream_name", model_id),
-        role=section.choice("role", Role, Role.CHAT),
-        cost_tier=section.choice("cost_tier", CostTier, CostTier.STANDARD),
-        latency_tier=section.choice("latency_tier", LatencyTier, LatencyTier.STANDARD),
+        role=_optional_choice(section, "role", Role, Role.CHAT),
+        cost_tier=_optional_choice(section, "cost_tier", CostTier, CostTier.STANDARD),
+        latency_tier=_optional_choice(section, "latency_tier", LatencyTier, LatencyTier.STANDARD),
         context_window=section.optional_integer("context_window", least=1, most=TOKENS_MAX),
         output_limit=section.optional_integer("output_limit", least=1, most=TOKENS_MAX),
-        capabilities=section.choices("capabilities", Capability),
+        capabilities=capabilities if "capabilities" in section.data else None,
         enabled=section.flag("enabled", default=True),
+        aliases=aliases,
+        fallbacks=_fallbacks(section, {model_id, f"{provider}/{model_id}", *aliases}),
     )
 
 
-def _inline_price(section: Section, model: Model, report: Report) -> PriceEntry | None:
+def _optional_choice(section: Section, name: str, enum: type[Choice], default: Choice) -> Choice | None:
+    """As ``Section.choice``; None where the key is absent, so that other sources may say it."""
+    chosen = section.choice(name, enum, default)
+    return chosen if name in section.data else None
+
+
+def _names(section: Section, key: str) -> tuple[str, ...]:
+    """A list of different names of models."""
+    names = section.strings(key)
+    if len(names) > NAMES_MAX:
+        section.wrong(key, f"has {len(names)} names; write at most {NAMES_MAX}")
+    for place, name in enumerate(names):
+        field = f"{key}[{place}]"
+        if len(name) > LABEL_CHARS_MAX or not name.isprintable():
+            section.wrong(field, f"must be at most {LABEL_CHARS_MAX} visible characters")
+        elif name in names[:place]:
+            section.wrong(field, f"{name!r} is in the list already")
+    return names
+
+
+def _fallbacks(section: Section, own: Set[str]) -> tuple[str, ...]:
+    """Names of other models; whether there are such is seen when they are needed."""
+    names = _names(section, "fallbacks")
+    for place, name in enumerate(names):
+        if name in own:
+            section.wrong(f"fallbacks[{place}]", f"{name!r} is the model itself; name another")
+    return names
+
+
+def _refuse_taken_aliases(sections: Sequence[Section], models: Sequence[ModelEntry]) -> None:
+    ids = {model.id: section.path for section, model in reversed(list(zip(sections, models, strict=True)))}
+    taken: dict[str, str] = {}
+    for section, model in zip(sections, models, strict=True):
+        for place, alias in enumerate(model.aliases):
+            field = f"aliases[{place}]"
+            if alias == AUTO:
+                section.wrong(field, "'auto' is the alias of governance.default_model; choose another")
+            elif alias in ids:
+                section.wrong(field, f"{alias!r} is the id of {ids[alias]}; choose another")
+            elif taken.setdefault(alias, section.path) != section.path:
+                section.wrong(field, f"{alias!r} is an alias of {taken[alias]} already; choose another")
+
+
+def _refuse_two_bounds(sections: Sequence[Section], providers: Sequence[ProviderSettings]) -> None:
+    """One credential has one bound: providers that share it must not contradict each other."""
+    first: dict[str, tuple[int, str]] = {}
+    for section, provider in zip(sections, providers, strict=True):
+        bound = provider.credential_concurrency
+        if bound is None:
+            continue
+        said, where = first.setdefault(provider.credential_id, (bound, section.path))
+        if said != bound:
+            section.wrong("credential_concurrency", f"is {bound}, but {said} at {where} for this credential")
+
+
+def _inline_price(section: Section, model: ModelEntry, report: Report) -> PriceEntry | None:
     for name in ("provider", "model"):
         if name in section.data:
             section.wrong(name, "is that of the model; leave it out")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from palyra.core.instant import END_OF_TIME, Instant, from_datetime, to_datetime
 from palyra.core.limits import LABEL_CHARS_MAX
@@ -33,6 +33,8 @@ _TIER_KEYS = ("service_tier", "processing", "speed")
 _DAY = timedelta(days=1)
 _BEFORE_ALL = datetime(2000, 1, 1, tzinfo=UTC)
 _THOUSAND = 1_000
+_LOW_MOST = Decimal(1)
+_PREMIUM_LEAST = Decimal(12)
 
 
 class GenaiPrices:
@@ -108,6 +110,25 @@ class GenaiPrices:
         """Tokens of context of the model, if known."""
         found = self._find(provider_id, provider_kind, model)
         return None if found is None else found[1].context_window
+
+    def price_tier(
+        self, provider_kind: str, model: str, provider_id: str = ""
+    ) -> Literal["low", "standard", "premium"] | None:
+        """How dear the model is by its newest standard price, None if it is not priced.
+
+        Up to 1 USD per million output tokens is ``low``, from 12 USD on ``premium``; models without output
+        (embeddings) go by their input.
+        """
+        found = self._find(provider_id, provider_kind, model)
+        if found is None:
+            return None
+        prices = found[1].get_prices(max(_moments(found[1])))
+        price = _price_above(prices, "output_mtok", -1)
+        if price is None:
+            price = _price_above(prices, "input_mtok", -1)
+        if price is None:
+            return None
+        return "low" if price <= _LOW_MOST else "premium" if price >= _PREMIUM_LEAST else "standard"
 
     def knows(self, provider_kind: str, model: str, provider_id: str = "") -> bool:
         """Whether there is an entry for this model (which may price none of our units)."""

@@ -272,3 +272,33 @@ def test_a_partial_overlay_keeps_the_list_s_other_units(catalog: GenaiPrices) ->
     assert sheet is not None
     assert (sheet.standard.input, sheet.standard.output) == (Decimal(2), Decimal(10))
     assert sheet.source == f"config+{catalog.source}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "tier"),
+    [
+        ("openai", "gpt-4o-mini-2024-07-18", "low"),
+        ("openai", "gpt-4o", "standard"),
+        ("openai", "gpt-4-turbo", "premium"),
+        ("anthropic", "claude-haiku-4-5", "standard"),
+        ("anthropic", "claude-sonnet-4-5", "premium"),
+        ("openai", "text-embedding-3-small", "low"),
+        ("openai", "whisper-1", None),
+        ("openai", "no-such-model", None),
+        ("openai_compatible", "gpt-4o", None),
+    ],
+)
+def test_a_tier_follows_from_the_price_of_output_else_of_input(
+    catalog: GenaiPrices, kind: str, model: str, tier: str | None
+) -> None:
+    assert catalog.price_tier(kind, model) == tier
+
+
+def test_a_tier_goes_by_the_newest_price(catalog: GenaiPrices) -> None:
+    """Of every model that has had more than one price; the bounds themselves are in."""
+    for provider, info in own_models():
+        prices = info.get_prices(to_datetime(parse_instant("2035-01-01T00:00:00Z")))
+        price = prices.output_mtok or prices.input_mtok
+        if isinstance(info.prices, list) and isinstance(price, Decimal):
+            tier = catalog.price_tier("openai_compatible", info.id, provider.id)
+            assert (tier == "low", tier == "premium") == (price <= 1, price >= 12), info.id

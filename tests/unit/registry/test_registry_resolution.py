@@ -7,8 +7,8 @@ import pytest
 
 from palyra.core.errors import ModelNotFound
 from palyra.pricing.catalog import GenaiPrices
-from palyra.registry.models import Catalog, Kind, Model, Provider
-from palyra.registry.registry import Registry, speaks
+from palyra.registry.models import Catalog, Kind, ModelEntry, PriceTier, Provider
+from palyra.registry.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class FakeCatalog:
     def context_window(self, provider_kind: str, model: str, /) -> int | None:
         return 128_000 if model in self.known.get(provider_kind, set()) else None
 
+    def price_tier(self, provider_kind: str, model: str, /) -> PriceTier | None:
+        return "low" if model in self.known.get(provider_kind, set()) else None
+
     def models(self, provider_kind: str, /) -> Sequence[str]:
         return sorted(self.known.get(provider_kind, set()))
 
@@ -44,7 +47,7 @@ LOCAL = Provider("local", Kind.OPENAI_COMPATIBLE)
 
 
 def registry(
-    *models: Model,
+    *models: ModelEntry,
     providers: Sequence[Provider] = (OPENAI, ANTHROPIC, LOCAL),
     default: str | None = None,
     catalog: Catalog | None = None,
@@ -53,7 +56,7 @@ def registry(
 
 
 def test_a_configured_id_is_found_with_its_upstream_name() -> None:
-    model = registry(Model("house", "local", "qwen3-32b")).resolve("house", "chat_completions")
+    model = registry(ModelEntry("house", "local", "qwen3-32b")).resolve("house", "chat_completions")
     assert (model.id, model.provider, model.upstream_name, model.origin) == (
         "house",
         "local",
@@ -72,6 +75,11 @@ def test_auto_without_a_default_is_not_found(default: str | None) -> None:
         registry(default=default).resolve("auto", "chat_completions")
 
 
+def test_auto_with_a_default_that_is_not_there_names_it() -> None:
+    with pytest.raises(ModelNotFound, match="no model 'gpt-4o-mnii'; close matches: gpt-4o-mini"):
+        registry(default="gpt-4o-mnii").resolve("auto", "chat_completions")
+
+
 def test_a_model_of_the_price_book_is_served_by_the_provider_of_its_kind() -> None:
     model = registry().resolve("claude-x", "messages")
     assert (model.provider, model.origin, model.context_window) == ("anthropic", "price_book", 128_000)
@@ -83,13 +91,13 @@ def test_the_price_book_says_nothing_about_compatible_providers() -> None:
 
 
 def test_a_prefix_names_the_provider() -> None:
-    found = registry(Model("gpt-4o", "local", "clone")).resolve("openai/gpt-4o", "chat_completions")
+    found = registry(ModelEntry("gpt-4o", "local", "clone")).resolve("openai/gpt-4o", "chat_completions")
     assert (found.id, found.provider, found.upstream_name) == ("gpt-4o", "openai", "gpt-4o")
 
 
 def test_of_two_providers_the_operators_model_wins_and_the_prefix_reaches_the_other() -> None:
     both = (
-        registry(Model("llama", "local", "llama-8b"))
+        registry(ModelEntry("llama", "local", "llama-8b"))
         .with_discovered("openai", [Listed("llama")])
         .with_discovered("local", [Listed("other")])
     )
@@ -112,7 +120,7 @@ def test_a_discovered_id_with_a_slash_is_found_although_it_looks_like_a_prefix()
 
 
 def test_discovery_gives_a_new_snapshot_and_fills_what_the_operator_left_open() -> None:
-    before = registry(Model("house", "local", "qwen", output_limit=10))
+    before = registry(ModelEntry("house", "local", "qwen", output_limit=10))
     after = before.with_discovered("local", [Listed("qwen", context_window=32_768, output_limit=99)])
     assert before.find("house").context_window is None
     house = after.find("house")
@@ -121,7 +129,7 @@ def test_discovery_gives_a_new_snapshot_and_fills_what_the_operator_left_open() 
 
 
 def test_a_disabled_model_is_refused_however_it_is_named_and_is_not_listed() -> None:
-    off = registry(Model("gpt-4o", "openai", "gpt-4o", enabled=False))
+    off = registry(ModelEntry("gpt-4o", "openai", "gpt-4o", enabled=False))
     off = off.with_discovered("openai", [Listed("gpt-4o")])
     for name in ("gpt-4o", "openai/gpt-4o"):
         with pytest.raises(ModelNotFound, match="disabled"):
@@ -165,7 +173,7 @@ def test_a_provider_that_cannot_speak_the_endpoint_says_which_to_use(
 
 def test_compatible_providers_speak_every_endpoint() -> None:
     endpoints = ("chat_completions", "completions", "responses", "embeddings", "messages", "count_tokens")
-    assert all(speaks(Kind.OPENAI_COMPATIBLE, endpoint) for endpoint in endpoints)
+    assert all(registry().speaks("local", endpoint) for endpoint in endpoints)
 
 
 def test_the_price_book_is_asked_once_per_name_and_the_memory_is_bounded() -> None:
@@ -183,7 +191,7 @@ def test_the_price_book_is_asked_once_per_name_and_the_memory_is_bounded() -> No
 
 def test_a_model_without_its_provider_is_refused() -> None:
     with pytest.raises(ValueError, match="no provider 'gone'"):
-        registry(Model("m", "gone", "m"))
+        registry(ModelEntry("m", "gone", "m"))
 
 
 def test_the_real_price_book_serves_as_catalog() -> None:
