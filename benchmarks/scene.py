@@ -19,7 +19,7 @@ from palyra.lifecycle.wire import Endpoint, UpstreamRequest, UpstreamSink
 from palyra.pricing.book import PriceBook
 from palyra.pricing.entry import PriceEntry
 from palyra.pricing.rates import Rates
-from palyra.registry.models import Kind, Model, Provider
+from palyra.registry.models import Kind, ModelEntry, Provider
 from palyra.registry.registry import Registry
 from palyra.store.ledger import resolve
 from palyra.store.write import Write
@@ -102,6 +102,9 @@ class NoCatalog:
         del provider_kind, model
         return None
 
+    def price_tier(self, _provider_kind: str, _model: str, /) -> None:
+        return None
+
     def models(self, provider_kind: str, /) -> list[str]:
         """See ``Catalog.models``."""
         del provider_kind
@@ -163,7 +166,7 @@ def engine(
         ),
         registry=Registry(
             [Provider("bench", Kind.OPENAI_COMPATIBLE)],
-            [Model(MODEL, "bench", MODEL, output_limit=4_096)],
+            [ModelEntry(MODEL, "bench", MODEL, output_limit=4_096)],
             NoCatalog(),
             None,
         ),

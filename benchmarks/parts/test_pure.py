@@ -14,7 +14,7 @@ from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.estimate import bound_of, cost_bound
 from palyra.lifecycle.plan import Plan, make_plan
 from palyra.lifecycle.respond import answer_headers
-from palyra.lifecycle.route import route_call
+from palyra.lifecycle.route import asked_model, route_to
 from palyra.lifecycle.settle import Ending, resolve
 from palyra.lifecycle.weigh import CallCost, evaluate_all, read_balances
 from palyra.lifecycle.wire import Endpoint, Reported
@@ -43,7 +43,8 @@ def test_estimate_a_call(timed: Timed, engine: Engine) -> None:
     now = engine.clock.now()
 
     def estimate() -> int | None:
-        route = route_call(call.ask.model, call.endpoint, subject, engine.registry, engine.prices, now)
+        model = asked_model(call.ask.model, call.endpoint, subject, engine.registry)
+        route = route_to(model, engine.registry, engine.prices, now)
         bound = bound_of(call.ask, call.endpoint, route.model, 16_384)
         return cost_bound(route.sheet, call.ask, bound.input_tokens, bound.output_tokens)
 
@@ -53,7 +54,8 @@ def test_estimate_a_call(timed: Timed, engine: Engine) -> None:
 def test_evaluate_5_of_10_000_policies(timed: Timed, engine: Engine) -> None:
     call, subject = scene.call(engine), scene.subject()
     now = engine.clock.now()
-    route = route_call(call.ask.model, call.endpoint, subject, engine.registry, engine.prices, now)
+    model = asked_model(call.ask.model, call.endpoint, subject, engine.registry)
+    route = route_to(model, engine.registry, engine.prices, now)
     bound = bound_of(call.ask, call.endpoint, route.model, 16_384)
     labels, governance = labels_of(subject, call.hints), engine.governance
 

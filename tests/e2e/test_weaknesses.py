@@ -63,7 +63,9 @@ time.time_ns = lambda: _now() + _shift
 
 @pytest.fixture(scope="module")
 def daemon(module_daemons: SharedDaemons, module_stub: Stub) -> DaemonProcess:
-    return module_daemons(config(module_stub.url, models=MODELS, governance={"default_model": "stub-model"}))
+    routing = {"smart": "never"}
+    governance = {"default_model": "stub-model"}
+    return module_daemons(config(module_stub.url, models=MODELS, governance=governance, routing=routing))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The path of a call in one process: real rules, ledger and prices, a clock and a provider moved by hand."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import cast
@@ -20,13 +20,16 @@ from palyra.lifecycle.call import Call
 from palyra.lifecycle.decision import Settlement
 from palyra.lifecycle.engine import Engine, Governance
 from palyra.lifecycle.flow import Answered, Repeated, run
+from palyra.lifecycle.providers import Providers, ProviderTerms, Resilience
 from palyra.lifecycle.rules import Rules
 from palyra.lifecycle.waiting import in_task
-from palyra.lifecycle.wire import Endpoint, UpstreamRequest, UpstreamSink
+from palyra.lifecycle.wire import Endpoint, FailureKind, UpstreamFailure, UpstreamRequest, UpstreamSink
 from palyra.pricing.book import PriceBook
 from palyra.pricing.entry import parse_price_entry
-from palyra.registry.models import Kind, Model, Provider
+from palyra.registry.models import Kind, ModelEntry, Provider
 from palyra.registry.registry import Registry
+from palyra.routing.backoff import Retries
+from palyra.routing.rules import RoutingRules
 from palyra.store.ledger import Journal, JournaledLedger, resolve
 from palyra.store.memory import MemoryStore
 from palyra.store.write import Write
@@ -42,7 +45,14 @@ PRICES: Mapping[str, Mapping[str, object]] = {
 }
 """USD per million tokens. The model ``unpriced`` has none."""
 
+MODELS = tuple(ModelEntry(name, "stub", name, output_limit=100_000) for name in (*PRICES, "unpriced"))
+STUB = Provider("stub", Kind.OPENAI_COMPATIBLE)
+AT_ONCE = Resilience(Retries(base_ns=0, cap_ns=0))
+"""Two retries without a wait between them."""
+
 Document = Mapping[str, object]
+PriceList = Mapping[str, Mapping[str, Mapping[str, object]]]
+"""Prices by provider and model."""
 
 
 @dataclass(slots=True)
@@ -73,6 +83,17 @@ class FakeCall:
         self.sink.head(status, [(b"content-type", b"application/json")])
         self.sink.data(msgspec.json.encode({"choices": [], "usage": figures}))
         self.sink.end()
+
+    def refuse(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"{}") -> None:
+        """A whole error answer."""
+        given = {"content-type": "application/json", **(headers or {})}
+        self.sink.head(status, [(name.encode(), value.encode()) for name, value in given.items()])
+        self.sink.data(body)
+        self.sink.end()
+
+    def fail(self, kind: FailureKind = FailureKind.cut, *, sent: bool = True) -> None:
+        """The transport fails."""
+        self.sink.failed(UpstreamFailure(kind, f"{kind} in a test", sent=sent))
 
     def begin_stream(self) -> None:
         """The head of a stream."""
@@ -106,6 +127,9 @@ class NoCatalog:
     def context_window(self, provider_kind: str, model: str, /) -> int | None:
         return None
 
+    def price_tier(self, provider_kind: str, model: str, /) -> None:
+        return None
+
     def models(self, provider_kind: str, /) -> list[str]:
         return []
 
@@ -123,14 +147,27 @@ class Numbers:
 class Bench:
     """An engine on fakes. Make it in a running loop; ``policies`` are budgets as documents."""
 
-    def __init__(self, *policies: Document, mode: Mode = Mode.ENFORCED) -> None:
+    def __init__(
+        self,
+        *policies: Document,
+        mode: Mode = Mode.ENFORCED,
+        providers: Sequence[Provider] = (STUB,),
+        models: Sequence[ModelEntry] = MODELS,
+        prices: PriceList | None = None,
+        default_model: str | None = None,
+        routing: RoutingRules | None = None,
+        resilience: Resilience = AT_ONCE,
+        terms: Mapping[str, ProviderTerms] | None = None,
+        allowed: Sequence[str] = (),
+    ) -> None:
+        """``terms`` as in ``Providers``; ``allowed`` are the models of every key, all where it is empty."""
         self.clock = FakeClock(NOON)
         self.store = MemoryStore(self.clock.now, asyncio.get_running_loop())
         self.upstream = FakeUpstream()
-        models = [Model(name, "stub", name, output_limit=100_000) for name in (*PRICES, "unpriced")]
         entries = [
-            parse_price_entry({"provider": "stub", "model": name, **price}, "prices")
-            for name, price in PRICES.items()
+            parse_price_entry({"provider": provider, "model": name, **price}, "prices")
+            for provider, priced in (prices or {"stub": PRICES}).items()
+            for name, price in priced.items()
         ]
         self.engine = Engine(
             clock=self.clock,
@@ -139,10 +176,13 @@ class Bench:
             records=self.store.records,
             upstream=self.upstream,
             make_meter=make_meter,
-            rules=_rules(self.store, self.clock, [_policy(each) for each in policies]),
-            registry=Registry([Provider("stub", Kind.OPENAI_COMPATIBLE)], models, NoCatalog(), None),
+            rules=_rules(self.store, self.clock, [_policy(each) for each in policies], tuple(allowed)),
+            registry=Registry(providers, models, NoCatalog(), default_model),
             prices=PriceBook(entries, None),
             governance=Governance(mode, UnknownPrice.DENY),
+            random=lambda: 0.0,
+            routing=routing or RoutingRules(),
+            providers=Providers(terms or {}, resilience),
         )
 
     def call(
@@ -258,7 +298,7 @@ def _policy(document: Document) -> Policy:
     return parse_policy(document, defaults=PolicyDefaults(), version=1, actor="test", origin="file")
 
 
-def _rules(store: MemoryStore, clock: FakeClock, policies: list[Policy]) -> Rules:
+def _rules(store: MemoryStore, clock: FakeClock, policies: list[Policy], allowed: tuple[str, ...]) -> Rules:
     keys = [
         ApiKey(
             id=f"key-{name}",
@@ -267,7 +307,7 @@ def _rules(store: MemoryStore, clock: FakeClock, policies: list[Policy]) -> Rule
             principal=name,
             agent=None,
             roles=frozenset({role}),
-            models=(),
+            models=allowed,
             tags={},
             created_at=Instant(0),
             created_by="config",

@@ -37,6 +37,7 @@ def door(module_daemons: SharedDaemons, module_stub: Stub) -> DaemonProcess:
         config(
             module_stub.url,
             budgets=[budget("all", "1000.00")],
+            routing={"breaker_failures": 1_000},
             providers=[
                 {"id": "stub", "kind": "openai_compatible", **at},
                 {"id": "stub-anthropic", "kind": "anthropic", **at},

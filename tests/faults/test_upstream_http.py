@@ -433,7 +433,7 @@ async def test_a_call_that_finds_no_free_connection_times_out_unsent_and_a_full_
         await asyncio.wait_for(refused.done.wait(), 5)
         await asyncio.wait_for(waiting.done.wait(), 5)
         assert refused.failure is not None
-        assert (refused.failure.kind, refused.failure.sent) == (FailureKind.refused, False)
+        assert (refused.failure.kind, refused.failure.sent) == (FailureKind.local, False)
         assert waiting.failure is not None
         assert (waiting.failure.kind, waiting.failure.sent) == (FailureKind.connect_timeout, False)
         assert not busy.done.is_set()
@@ -672,7 +672,7 @@ async def test_close_fails_calls_in_flight_and_refuses_new_ones() -> None:
 async def test_an_unknown_provider_and_a_forged_header_fail_later_and_unsent() -> None:
     async with rig(always(OK)) as r:
         for request, kind in (
-            (UpstreamRequest("nope", b"POST", b"/x", (), b""), FailureKind.refused),
+            (UpstreamRequest("nope", b"POST", b"/x", (), b""), FailureKind.local),
             (UpstreamRequest("p", b"POST", b"/x", ((b"a", b"b\r\nc: d"),), b""), FailureKind.protocol),
         ):
             sink, silent = Sink(), Sink()

@@ -52,6 +52,12 @@ class ModelProcess:
             self.process.terminate()
             self.process.wait(20)
 
+    def kill9(self) -> None:
+        """End it in the middle of its work, and wait until it is gone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(20)
+
     def tokens(self) -> tuple[int, int]:
         """Input and output tokens the server has worked on since its start, by its own counters."""
         counters: dict[str, int] = {}

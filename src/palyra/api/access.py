@@ -31,6 +31,7 @@ class Access:
 PUBLIC = Access(None)
 OWN = Access(Role.CALLER, own=True)
 READ = Access(Role.VIEWER)
+OPERATE = Access(Role.OPERATOR)
 WRITE = Access(Role.ADMIN)
 
 
@@ -47,7 +48,7 @@ class Guard:
         """Raises InvalidApiKey without a good key, Forbidden where its roles do not reach."""
         if self.access.role is None:
             return
-        subject = self._rules.snapshot.subject(_clear_key(request))
+        subject = self._rules.snapshot.subject(clear_key(request))
         if subject is None:
             raise InvalidApiKey(
                 "This needs a key of Palyra: send it as Authorization: Bearer KEY or x-api-key: KEY."
@@ -93,7 +94,8 @@ def _flat(dependants: Sequence[Dependant]) -> Iterator[Dependant]:
         yield from _flat(dependant.dependencies)
 
 
-def _clear_key(request: Request) -> str:
+def clear_key(request: Request) -> str:
+    """The key that a request presents, empty if it presents none."""
     authorization = request.headers.get("authorization", "")
     if authorization[: len(_BEARER)].lower() == _BEARER:
         return authorization[len(_BEARER) :].strip()

@@ -9,11 +9,12 @@ from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import PUBLIC, check_access
 from palyra.api.budgets import Budgets
-from palyra.api.catalog import Catalog
 from palyra.api.decisions import Decisions
 from palyra.api.deps import ApiDeps
 from palyra.api.door import Door
 from palyra.api.keys import Keys
+from palyra.api.models import Models
+from palyra.api.prices import Prices
 from palyra.api.probes import Probes
 from palyra.api.problem import handle_problems
 from palyra.api.routes import Routes
@@ -30,7 +31,7 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
     """
     app = FastAPI(title="Palyra", version=deps.version, openapi_url=None, docs_url=None, redoc_url=None)
     routes = Routes(app, deps)
-    for section in (Budgets, Decisions, Keys, Usage, Catalog, Probes):
+    for section in (Budgets, Decisions, Keys, Usage, Models, Prices, Probes):
         section(deps).install(routes)
     for install in more:
         install(app, routes)

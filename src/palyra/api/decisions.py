@@ -11,11 +11,12 @@ from palyra.api.moments import moment
 from palyra.api.routes import Routes
 from palyra.api.schemas import DecisionPage, DecisionShown
 from palyra.core.errors import FieldError, NotFound
-from palyra.lifecycle.decision import CallState
+from palyra.lifecycle.decision import CallState, StoredDecision, next_request_id
 from palyra.lifecycle.ports import DecisionFilter
 from palyra.reports.explain import decision_document, decision_page
 
 PAGE_MAX = 200
+CONTINUED_MAX = 8
 
 
 class Decisions:
@@ -58,12 +59,28 @@ class Decisions:
         return JSONResponse(decision_page(await self._records.decisions(wanted), limit))
 
     async def get_decision(self, request_id: str, caller: CallerOf) -> Response:
-        """Everything about one call. Below viewer, calls of another principal do not exist."""
+        """Everything about one call, and in ``continued_as`` about what took it up elsewhere.
+
+        Below viewer, calls of another principal do not exist.
+        """
         stored = await self._records.decision(request_id)
         principal = only_principal(caller)
         if stored is None or principal not in (None, stored.decision.labels.principal):
             raise NotFound(f"There is no decision {request_id!r}.")
-        return JSONResponse(decision_document(stored))
+        document = decision_document(stored)
+        document["continued_as"] = [decision_document(each) for each in await self._continued(request_id)]
+        return JSONResponse(document)
+
+    async def _continued(self, request_id: str) -> list[StoredDecision]:
+        """What took the call up elsewhere, in order."""
+        found: list[StoredDecision] = []
+        while len(found) < CONTINUED_MAX:
+            request_id = next_request_id(request_id)
+            stored = await self._records.decision(request_id)
+            if stored is None:
+                break
+            found.append(stored)
+        return found
 
 
 def _state(text: str | None) -> CallState | None:

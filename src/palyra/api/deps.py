@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from palyra.lifecycle.ports import Clock, Ledger, Records
 from palyra.lifecycle.rules import Rules
@@ -29,13 +29,39 @@ class Sample(NamedTuple):
     value: float
 
 
+class ModelDesk(Protocol):
+    """What people ask of models. Every document is JSON; errors are those of the data plane."""
+
+    def status(self) -> Mapping[str, object]:
+        """Providers, defaults, failover and what is wrong."""
+        ...
+
+    def listing(self) -> Mapping[str, object]:
+        """Every model."""
+        ...
+
+    async def explain(self, document: Mapping[str, object]) -> Mapping[str, object]:
+        """The decision that a call would get now."""
+        ...
+
+    async def test(
+        self, provider_id: str | None, timeout_s: float, *, refresh: bool, discover: bool = False
+    ) -> Mapping[str, object]:
+        """Test the connections of all providers, or of one."""
+        ...
+
+    async def generate(self, provider_id: str | None, clear_key: str) -> Sequence[Mapping[str, object]]:
+        """Make a call of one token at each."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiDeps:
     """Everything the control plane needs.
 
-    ``prices`` and ``models`` give JSON documents (``{"version", "items"}`` and ``{"items"}``), ``samples``
-    the numbers of ``/metrics``. ``hosts`` are the host names (no port) that requests may name; ``"*"``
-    stands for any and is for a daemon behind a proxy that checks them.
+    ``prices`` gives a JSON document (``{"version", "items"}``), ``samples`` the numbers of ``/metrics``.
+    ``hosts`` are the host names (no port) that requests may name; ``"*"`` stands for any and is for a daemon
+    behind a proxy that checks them.
     """
 
     rules: Rules
@@ -43,7 +69,7 @@ class ApiDeps:
     ledger: Ledger
     clock: Clock
     prices: Callable[[], Mapping[str, object]]
-    models: Callable[[], Mapping[str, object]]
+    models: ModelDesk
     health: Callable[[], Health]
     samples: Callable[[], Sequence[Sample]]
     hosts: frozenset[str]

@@ -195,3 +195,100 @@ class Listing(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     items: list[dict[str, Any]]
+
+
+class ModelStatus(BaseModel):
+    """Providers and how they do. ``live``: with what a daemon knows."""
+
+    model_config = ConfigDict(extra="allow")
+
+    live: bool
+    default_model: str | None
+    providers: list[dict[str, Any]]
+    models: int
+    priced: int
+    problems: list[dict[str, str]]
+
+
+class ModelQuestion(BaseModel):
+    """A call to explain: a prompt and what goes with it, or a whole request as ``body``."""
+
+    prompt: str | None = None
+    body: dict[str, Any] | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    max_tokens: int | None = None
+    json_mode: bool = False
+    vision: int = 0
+    tools: int = 0
+    stream: bool = False
+    key_id: str | None = None
+    principal: str = "owner"
+    agent: str | None = None
+    session: str | None = None
+    parent_session: str | None = None
+    task_class: str | None = None
+    tags: dict[str, str] = {}
+    mode: str | None = None
+
+
+class CallExplained(BaseModel):
+    """The decision that a call would get; as a decision, without a settlement."""
+
+    model_config = ConfigDict(extra="allow")
+
+    would_run: bool
+    outcome: str
+    status: str
+    mode: str
+    requested_model: str
+    recommended_model: str
+    model: str
+    provider: str
+    route: str
+    estimate: dict[str, Any] | None
+    routing: dict[str, Any] | None
+    evaluations: list[dict[str, Any]]
+
+
+class ConnectionTest(BaseModel):
+    """Which provider to test (all without one), and how."""
+
+    provider: str | None = None
+    timeout_ms: int | None = None
+    refresh: bool = False
+    generate: bool = False
+
+
+class Tested(BaseModel):
+    """The results. ``ok``: every enabled provider is well."""
+
+    model_config = ConfigDict(extra="allow")
+
+    ok: bool
+    live: bool
+    providers: list[dict[str, Any]]
+
+
+class RoutingReportShown(BaseModel):
+    """Settled calls whose model Palyra chose, or would have: four costs, each with its ``saving``.
+
+    ``ran``, ``always_default``, ``always_recommended`` and ``shuffled`` have ``cost`` and ``saving`` in
+    nano-USD and USD, and ``saving_percent``, against the default. ``verdict`` has a ``code`` and a ``text``.
+    """
+
+    since: str
+    until: str
+    principal: str | None
+    truncated: bool
+    read_since: str | None
+    calls: dict[str, Any]
+    ran: dict[str, Any]
+    always_default: dict[str, Any]
+    always_recommended: dict[str, Any]
+    shuffled: dict[str, Any]
+    verdict: dict[str, str]
+    bands: list[dict[str, Any]]
+    models: list[dict[str, Any]]
+    endpoints: list[dict[str, Any]]
+    unpriced_models: list[dict[str, Any]]

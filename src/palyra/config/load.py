@@ -13,6 +13,7 @@ from palyra.config.lines import lines_of
 from palyra.config.problems import ConfigError, Problem, Report
 from palyra.config.reader import Section
 from palyra.config.references import Surroundings
+from palyra.config.routing import read_discovery, read_routing
 from palyra.config.sections import read_auth, read_governance, read_retention, read_scale, read_server
 from palyra.config.settings import Settings
 
@@ -21,7 +22,7 @@ FILE_BYTES_MAX = 4 * 1024 * 1024
 ENVIRONMENT = "environment"
 """``Settings.source`` of a start without a file."""
 
-_VARIABLE = re.compile(r"PALYRA_(SERVER|AUTH|GOVERNANCE|SCALE|RETENTION)_([A-Z0-9_]+)")
+_VARIABLE = re.compile(r"PALYRA_(SERVER|AUTH|GOVERNANCE|SCALE|RETENTION|ROUTING|DISCOVERY)_([A-Z0-9_]+)")
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 _KNOWN_PROVIDERS = (("openai", "OPENAI"), ("anthropic", "ANTHROPIC"))
 _START_HINT = "run 'palyra init' to write a commented palyra.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY"
@@ -91,6 +92,8 @@ def _read_settings(
     governance = read_governance(root.table("governance"))
     scale = read_scale(root.table("scale"), around)
     retention = read_retention(root.table("retention"), server)
+    routing = read_routing(root.table("routing"))
+    discovery = read_discovery(root.table("discovery"))
     providers = read_providers(root.entries("providers"), around)
     ids = [provider.id for provider in providers]
     models, inline_prices = read_models(root.entries("models"), ids, report)
@@ -101,6 +104,8 @@ def _read_settings(
         governance=governance,
         scale=scale,
         retention=retention,
+        routing=routing,
+        discovery=discovery,
         providers=tuple(providers),
         models=tuple(models),
         budgets=tuple(read_budgets(root.entries("budgets"), governance.timezone, ids, report)),

@@ -8,8 +8,10 @@ from palyra.budgets.terms import Mode, UnknownPrice
 from palyra.core.limits import BODY_BYTES_MAX
 from palyra.core.secret import Secret
 from palyra.identity.keys import ApiKey
+from palyra.lifecycle.providers import Resilience
 from palyra.pricing.entry import PriceEntry
-from palyra.registry.models import Kind, Model, Provider
+from palyra.registry.models import Kind, ModelEntry, Provider
+from palyra.routing.rules import RoutingRules
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8484
@@ -94,11 +96,33 @@ class GovernanceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutingSettings:
+    """What routing may choose, and how failures of providers are borne."""
+
+    rules: RoutingRules = field(default_factory=RoutingRules)
+    resilience: Resilience = field(default_factory=Resilience)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoverySettings:
+    """Seconds: how long a provider's list of models holds, how long it may take to give it, and how long the
+    result of a connection test holds.
+    """
+
+    ttl_s: float = 300.0
+    timeout_s: float = 5.0
+    health_ttl_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """A provider as configured. ``base_url`` is not checked yet: ``upstream.guard`` does that.
 
     Timeouts are seconds; None means the default of ``core.limits``. ``credential`` is None if none is
-    configured, or if the variable that ``credential_ref`` names is not set.
+    configured, or if the variable that ``credential_ref`` names is not set. ``endpoints`` are names of wire
+    formats, empty for all of the kind. ``concurrency`` bounds the calls in flight at this provider, and
+    ``credential_concurrency`` those with its credential, whichever provider they go to; None: no bound.
+    ``discover``: whether the provider is asked for its models.
     """
 
     id: str
@@ -111,10 +135,22 @@ class ProviderSettings:
     first_byte_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     total_timeout_s: float | None = None
+    enabled: bool = True
+    endpoints: tuple[str, ...] = ()
+    concurrency: int | None = None
+    credential_concurrency: int | None = None
+    discover: bool = True
+    display_name: str | None = None
+
+    @property
+    def credential_id(self) -> str:
+        """What tells this credential from others without being it: its reference, else the provider's id."""
+        return self.credential_ref or f"provider:{self.id}"
 
     def provider(self) -> Provider:
         """The provider as the registry knows it."""
-        return Provider(self.id, self.kind)
+        name = self.display_name or self.id
+        return Provider(self.id, self.kind, self.enabled, frozenset(self.endpoints), name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +163,10 @@ class Settings:
     governance: GovernanceSettings = field(default_factory=GovernanceSettings)
     scale: ScaleSettings = field(default_factory=ScaleSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    routing: RoutingSettings = field(default_factory=RoutingSettings)
+    discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     providers: tuple[ProviderSettings, ...] = ()
-    models: tuple[Model, ...] = ()
+    models: tuple[ModelEntry, ...] = ()
     budgets: tuple[Policy, ...] = ()
     keys: tuple[ApiKey, ...] = ()
     prices: tuple[PriceEntry, ...] = ()

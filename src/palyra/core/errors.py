@@ -21,7 +21,9 @@ PalyraError
  ├─ WrongHost             421 wrong_host
  ├─ IdempotencyMismatch   422 idempotency_mismatch
  ├─ Overloaded            429 overloaded             (Retry-After)
+ ├─ CapacityDeferred      429 capacity_deferred      (Retry-After)
  ├─ UpstreamFailed        502 upstream_failed
+ ├─ ProviderUnavailable   503 provider_unavailable   (Retry-After)
  ├─ LedgerUnavailable     503 ledger_unavailable     (Retry-After)
  │   ├─ RulesStale        503 ledger_unavailable     (Retry-After; the change is tried again first)
  │   └─ Outbid            503 ledger_unavailable     (Retry-After; the call is planned again first)
@@ -30,7 +32,7 @@ FieldError (ValueError): a value of a policy, config or price that cannot be acc
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class PalyraError(Exception):
@@ -39,7 +41,7 @@ class PalyraError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     should_retry: ClassVar[bool | None] = None
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
     def __init__(
         self, message: str, *, param: str | None = None, detail: Mapping[str, object] | None = None
@@ -49,6 +51,13 @@ class PalyraError(Exception):
         self.param = param
         self.detail: dict[str, object] = dict(detail or {})
         self.headers: list[tuple[bytes, bytes]] = []
+
+    @classmethod
+    def after(cls, message: str, seconds: int) -> Self:
+        """The same error for a caller who shall come again in so many seconds."""
+        error = cls(message)
+        error.retry_after_s = seconds
+        return error
 
 
 class InvalidRequest(PalyraError):
@@ -193,6 +202,22 @@ class Overloaded(PalyraError):
     status = 429
     code = "overloaded"
     retry_after_s = 1
+
+
+class CapacityDeferred(PalyraError):
+    """The provider has no free slot for this call: work that can wait is told to come again."""
+
+    status = 429
+    code = "capacity_deferred"
+    retry_after_s = 1
+
+
+class ProviderUnavailable(PalyraError):
+    """The provider failed again and again and is left alone for a while; nothing was sent, nothing held."""
+
+    status = 503
+    code = "provider_unavailable"
+    retry_after_s = 5
 
 
 class UpstreamFailed(PalyraError):

@@ -15,9 +15,11 @@ from palyra.api.deps import ApiDeps, Health, Sample
 from palyra.budgets.policy import Known, PolicyDefaults
 from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import limits
-from palyra.core.errors import FieldError, PalyraError
+from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant, isoformat
 from palyra.daemon.http import Asgi, Later, Server, listen, spare_the_collector
+from palyra.daemon.models import ModelDesk
+from palyra.daemon.parts import endpoint_of, make_providers, make_registry, make_sessions
 from palyra.daemon.storage import Store, close_store
 from palyra.daemon.system import SystemClock, TimeSortedIds
 from palyra.gateway.door import Door
@@ -27,21 +29,17 @@ from palyra.lifecycle.expire import expire_overdue, resolve_leftovers
 from palyra.lifecycle.kinds import Kinds
 from palyra.lifecycle.plan import LEASE_NS
 from palyra.lifecycle.rules import Rules
+from palyra.lifecycle.slots import SlotSharing
 from palyra.pricing.book import PriceBook
 from palyra.pricing.catalog import GenaiPrices
-from palyra.registry.registry import Registry
 from palyra.store.postgres.store import PostgresStore
-from palyra.upstream.deadlines import Deadlines
-from palyra.upstream.guard import check_provider_url
 from palyra.upstream.meters import make_meter
-from palyra.upstream.provider import HttpUpstream, ProviderEndpoint
+from palyra.upstream.provider import HttpUpstream
 from palyra.upstream.request_head import ProviderKind
 from palyra.upstream.tokenizer import OpenAiTokens
 
 SHUTDOWN_S = 20
 SWEEP_S = 1.0
-DISCOVERY_S = 5.0
-DISCOVERY_EVERY_S = 300.0
 FORGET_EVERY_S = 60.0
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -68,7 +66,7 @@ class Daemon:
         self._store = store
         clock.not_before(store.last_instant)
         self._catalog = GenaiPrices()
-        self._upstream = HttpUpstream({each.id: _endpoint(each) for each in settings.providers})
+        self._upstream = HttpUpstream({each.id: endpoint_of(each) for each in settings.providers})
         self._rules = self._make_rules()
         self.engine = Engine(
             clock=self._clock,
@@ -78,13 +76,17 @@ class Daemon:
             upstream=self._upstream,
             make_meter=make_meter,
             rules=self._rules,
-            registry=self._make_registry(),
+            registry=make_registry(settings, self._catalog),
             prices=PriceBook(settings.prices, self._catalog),
             governance=Governance(settings.governance.mode, settings.governance.unknown_price),
             others=store.others,
             token_counter=_token_counter(settings),
+            routing=settings.routing.rules,
+            providers=make_providers(settings),
+            sessions=make_sessions(settings),
         )
         self._background: list[asyncio.Task[None]] = []
+        self._sharing = self._share()
         self._owner_key: str | None = None
 
     async def start(self) -> None:
@@ -98,9 +100,11 @@ class Daemon:
         await self._discover_all()
         self._background = [
             asyncio.create_task(_every(SWEEP_S, self._sweep)),
-            asyncio.create_task(_every(DISCOVERY_EVERY_S, self._discover_all)),
+            asyncio.create_task(_every(self._settings.discovery.ttl_s, self._discover_all)),
             asyncio.create_task(_every(FORGET_EVERY_S, self._forget)),
         ]
+        if self._sharing is not None:
+            self._background.append(asyncio.create_task(self._sharing.run()))
 
     async def run(self, announce: Callable[[Announcement], None]) -> None:
         """Accept calls until a signal asks to stop; then finish what is running, within a bound."""
@@ -127,6 +131,14 @@ class Daemon:
     def _start_anew(self) -> None:
         """The store began with new accounts: what was prepared points at the old ones."""
         self.engine.kinds = Kinds()
+        if self._sharing is not None:
+            self._sharing.start_anew()
+
+    def _share(self) -> SlotSharing | None:
+        """Keep slots and sessions together with other gateways, where there are any."""
+        shared = self._store.routing
+        self.engine.sessions.shared = shared
+        return None if shared is None else self.engine.providers.share(shared)
 
     def _announcement(self, url: str) -> Announcement:
         return Announcement(
@@ -162,11 +174,6 @@ class Daemon:
             defaults=PolicyDefaults(timezone=settings.governance.timezone),
         )
 
-    def _make_registry(self) -> Registry:
-        settings = self._settings
-        providers = [each.provider() for each in settings.providers]
-        return Registry(providers, settings.models, self._catalog, settings.governance.default_model)
-
     def _known(self) -> Known:
         """What scopes may name; models are open where a provider of a published price list is configured."""
         keys = self._rules.snapshot.keys.values()
@@ -182,6 +189,7 @@ class Daemon:
     def _control_plane(self) -> Asgi:
         """The API. FastAPI loads here, on a thread, while calls are served already."""
         from palyra.api.app import create_api
+        from palyra.api.routing import EnginePrices, with_routing_report
 
         return create_api(
             ApiDeps(
@@ -190,12 +198,13 @@ class Daemon:
                 ledger=self._store.ledger,
                 clock=self._clock,
                 prices=self._list_prices,
-                models=self._list_models,
+                models=ModelDesk(self._settings, self.engine, live=True),
                 health=self._health,
                 samples=self._samples,
                 hosts=_allowed_hosts(self._settings),
                 version=__version__,
-            )
+            ),
+            (with_routing_report(EnginePrices(self.engine)),),
         )
 
     def _uvicorn_config(self, control_plane: Asgi) -> uvicorn.Config:
@@ -252,24 +261,6 @@ class Daemon:
         ]
         return {"version": self.engine.prices.version, "items": items}
 
-    def _list_models(self) -> Mapping[str, object]:
-        items = [
-            {
-                "id": each.id,
-                "provider": each.provider,
-                "upstream_name": each.upstream_name,
-                "role": each.role,
-                "cost_tier": each.cost_tier,
-                "latency_tier": each.latency_tier,
-                "context_window": each.context_window,
-                "output_limit": each.output_limit,
-                "capabilities": sorted(each.capabilities),
-                "origin": each.origin,
-            }
-            for each in self.engine.registry.models()
-        ]
-        return {"items": items}
-
     async def _sweep(self) -> None:
         await expire_overdue(self.engine)
 
@@ -280,12 +271,16 @@ class Daemon:
         await asyncio.gather(*(self._discover(each) for each in self._settings.providers))
 
     async def _discover(self, provider: ProviderSettings) -> None:
+        if not (provider.enabled and provider.discover):
+            return
         try:
-            models = await self._upstream.discover(provider.id, DISCOVERY_S)
+            models = await self._upstream.discover(provider.id, self._settings.discovery.timeout_s)
         except PalyraError as error:
             _log.warning("models not discovered", provider=provider.id, reason=error.message)
             return
-        self.engine.registry = self.engine.registry.with_discovered(provider.id, models)
+        # The registry stays the same one if nothing new was learned, and with it what calls prepared.
+        registry = self.engine.registry
+        self.engine.registry = registry.with_discovered(provider.id, models, self._clock.now())
 
 
 async def _every(seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -306,28 +301,6 @@ def _token_counter(settings: Settings) -> TokenCounter | None:
         return OpenAiTokens()
     except ImportError:
         return None
-
-
-def _endpoint(provider: ProviderSettings) -> ProviderEndpoint:
-    """The provider as the upstream adapter wants it. Raises FieldError for a URL that is not allowed."""
-    try:
-        url = check_provider_url(provider.base_url)
-    except FieldError as error:
-        raise error.under(f"providers[{provider.id}]") from None
-    default = Deadlines()
-    return ProviderEndpoint(
-        id=provider.id,
-        kind=ProviderKind(provider.kind.value),
-        url=url,
-        credential=provider.credential,
-        ca_file=provider.ca_file,
-        deadlines=Deadlines(
-            connect=provider.connect_timeout_s or default.connect,
-            first_byte=provider.first_byte_timeout_s or default.first_byte,
-            idle=provider.idle_timeout_s or default.idle,
-            total=provider.total_timeout_s or default.total,
-        ),
-    )
 
 
 def _allowed_hosts(settings: Settings) -> frozenset[str]:

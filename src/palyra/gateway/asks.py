@@ -29,6 +29,14 @@ class _StreamOptions(Struct):
     include_usage: bool = False
 
 
+class _Format(Struct):
+    type: str = "text"
+
+
+class _Text(Struct):
+    format: _Format | None = None
+
+
 class _Tool(Struct):
     type: str = "custom"
     max_uses: Annotated[int, Meta(ge=0, le=1000)] | None = None
@@ -63,6 +71,7 @@ class _Chat(Labelled, kw_only=True):
     max_completion_tokens: Tokens | None = None
     n: Choices | None = None
     stream_options: _StreamOptions | None = None
+    response_format: _Format | None = None
     web_search_options: Raw | UnsetType = UNSET
 
 
@@ -104,6 +113,7 @@ class _Responses(Labelled, kw_only=True):
     conversation: Raw | None = None
     prompt: Raw | None = None
     background: bool | None = None
+    text: _Text | None = None
 
 
 class _Embeddings(Labelled, kw_only=True):
@@ -115,6 +125,8 @@ class _Messages(Labelled, kw_only=True):
     max_tokens: Tokens
     container: Raw | None = None
     speed: str | None = None
+    output_format: _Format | None = None
+    output_config: _Text | None = None
 
 
 class _CountTokens(Labelled, kw_only=True):
@@ -173,6 +185,7 @@ def _plain_chat(raw: bytes) -> Parsed | None:
         chat.service_tier,
         False,
         chat.service_tier is None,
+        len(chat.messages),
     )
     return Parsed(ask, chat, JsonBody(raw, _CHAT_CAPS, True))
 
@@ -193,6 +206,7 @@ def _chat(fields: Fields, raw: bytes) -> Parsed:
         choices=chat.n or 1,
         include_usage=options is not None and options.include_usage,
         web_searches=searches,
+        wants_json=_is_json(chat.response_format),
     )
     return Parsed(ask, chat, JsonBody(fields, _CHAT_CAPS, usage_option=True))
 
@@ -228,6 +242,8 @@ def _responses(fields: Fields, raw: bytes) -> Parsed:
         include_usage=True,
         web_searches=_searches(body.tools),
         hidden_input=stored,
+        turns=_turns(body.input),
+        wants_json=_is_json(body.text and body.text.format),
     )
     return Parsed(ask, body, JsonBody(fields, ("max_output_tokens",), usage_option=False))
 
@@ -251,6 +267,7 @@ def _messages(fields: Fields, raw: bytes) -> Parsed:
         web_searches=_searches(body.tools),
         hidden_input=body.container is not None,
         service_tier="fast" if body.speed == "fast" else body.service_tier,
+        wants_json=_is_json(body.output_format or (body.output_config and body.output_config.format)),
     )
     return Parsed(ask, body, JsonBody(fields, ("max_tokens",), usage_option=False))
 
@@ -276,6 +293,8 @@ def _ask(
     web_searches: int = 0,
     hidden_input: bool = False,
     service_tier: str | None = None,
+    turns: int | None = None,
+    wants_json: bool = False,
 ) -> Ask:
     media = count_media(fields, messages)
     tier = service_tier or body.service_tier
@@ -294,7 +313,21 @@ def _ask(
         service_tier=tier,
         hidden_input=hidden,
         plain=not (media.images or media.audio or media.cache_writes or web_searches or tier or hidden),
+        turns=(len(messages) or 1) if turns is None else turns,
+        tools=len(body.tools or ()),
+        wants_json=wants_json,
     )
+
+
+def _is_json(wanted: _Format | None) -> bool:
+    return wanted is not None and wanted.type.startswith("json")
+
+
+def _turns(given: Raw | UnsetType) -> int:
+    """Items of a response's input; a text is one."""
+    if given is UNSET or memoryview(given)[0] != _LIST:
+        return 1
+    return max(1, len(_items.decode(given)))
 
 
 def _searches(tools: list[_Tool] | None) -> int:
@@ -332,8 +365,10 @@ def _missing_field(message: str) -> str | None:
     return rest.rstrip("`") if found else None
 
 
+_LIST = ord("[")
 _NOTHING = Raw(b"null")
 _encoder = msgspec.json.Encoder()
+_items = msgspec.json.Decoder(list[Raw])
 _plain_decoder = msgspec.json.Decoder(_PlainChat)
 _chat_decoder = msgspec.json.Decoder(_Chat)
 _completions_decoder = msgspec.json.Decoder(_Completions)

@@ -129,11 +129,11 @@ class Book:
         if isinstance(reserved, Held):
             return _settle_held(reserved, event.amounts)
         if reserved is not None:
-            return self._post(reserved.holds, event.amounts)
+            return self._post(reserved.holds, event.amounts, event.shadow)
         reserved = self.in_doubt.pop(event.id, None)
         if reserved is None:
             unreachable("L3", f"reservation {event.id} has no amount to settle")
-        return self._correct(reserved.holds, event.amounts)
+        return self._correct(reserved.holds, event.amounts, event.shadow)
 
     def _release(self, event: Released) -> list[Posting]:
         postings: list[Posting] = []
@@ -154,15 +154,24 @@ class Book:
             unreachable("L3", f"reservation {reservation_id} is not held")
         return _event_of(reserved)
 
-    def _post(self, holds: Iterable[Hold], used: Mapping[str, int] | None) -> list[Posting]:
-        """Void the holds and post what was ``used`` per metric; without it what was held."""
+    def _post(
+        self,
+        holds: Iterable[Hold],
+        used: Mapping[str, int] | None,
+        enforced: Mapping[str, int] | None = None,
+    ) -> list[Posting]:
+        """Void the holds and post what was ``used`` per metric; without it what was held.
+
+        ``enforced`` is what goes to the shadow instead, where it differs.
+        """
         accounts = self.accounts
         postings: list[Posting] = []
         for hold in holds:
             key, amount, shadow = hold.account, hold.amount, hold.shadow
             actual = amount if used is None else used.get(key[1], 0)
             kept = shadow if shadow > 0 else 0
-            shadow_posted = actual if shadow >= amount else min(actual, kept)
+            would = actual if enforced is None else enforced.get(key[1], actual)
+            shadow_posted = would if shadow >= amount else min(would, kept)
             account = accounts.get(key)
             # Without one its window is over and it was forgotten; the stored balance takes the entry.
             if account is not None:
@@ -173,12 +182,15 @@ class Book:
             postings.append(_posting(Posting, (key, hold.window_end, actual, -amount, shadow_posted, -kept)))
         return postings
 
-    def _correct(self, holds: Iterable[Hold], used: Mapping[str, int]) -> list[Posting]:
+    def _correct(
+        self, holds: Iterable[Hold], used: Mapping[str, int], enforced: Mapping[str, int] | None
+    ) -> list[Posting]:
         """Put what was ``used`` in the place of the held amounts that were posted in doubt (L7)."""
         postings: list[Posting] = []
         for hold in holds:
             actual = used.get(hold.account.metric, 0)
-            shadow = _shadow_of(hold, actual) - _shadow_of(hold, hold.amount)
+            would = actual if enforced is None else enforced.get(hold.account.metric, actual)
+            shadow = _shadow_of(hold, would) - _shadow_of(hold, hold.amount)
             posting = Posting(hold.account, hold.window_end, actual - hold.amount, 0, shadow, 0)
             self._enter(posting)
             postings.append(posting)

@@ -31,12 +31,16 @@ class Reserved(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=Event
 
 
 class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=EventKind.SETTLE.value):
-    """Real usage by metric. ``late``: it came after the lease ran out and corrects the in-doubt amount."""
+    """Real usage by metric. ``late``: it came after the lease ran out and corrects the in-doubt amount.
+
+    ``shadow`` is what full enforcement would have used, by metric, where it is something else.
+    """
 
     id: str
     at: Instant
     amounts: Mapping[str, int]
     late: bool = False
+    shadow: Mapping[str, int] | None = None
 
 
 class Released(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=EventKind.RELEASE.value):

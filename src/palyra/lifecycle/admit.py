@@ -6,32 +6,34 @@ balances read after it came, when the others had the time to give back what they
 which another gateway was faster is planned again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from palyra.budgets.evaluate import Outcome
-from palyra.budgets.index import PolicyIndex
 from palyra.core.errors import LedgerUnavailable, Outbid
 from palyra.core.instant import Instant
-from palyra.identity.keys import Subject
 from palyra.ledger.account import AccountKey
-from palyra.lifecycle.call import Call
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.ports import IdempotencyClaim
 from palyra.lifecycle.reserve import reserve
-from palyra.lifecycle.usual import UsualPlan, plan_call
+from palyra.lifecycle.usual import UsualPlan
 
 PLANS_MAX = 32
 """So often a call is planned anew before it gives way to gateways that are faster again and again (V2)."""
 
 
-async def admit(
-    call: Call, subject: Subject, policies: PolicyIndex, claim: IdempotencyClaim | None, engine: Engine
-) -> Plan | UsualPlan:
-    """The plan of the call: its amounts are held, unless it is refused. Raises LedgerUnavailable."""
+P = TypeVar("P", bound=Plan | UsualPlan | None)
+
+
+async def admit(decide: Callable[[], P], claim: IdempotencyClaim | None, engine: Engine) -> P:
+    """The plan that ``decide`` makes: its amounts are held, unless it is refused or there is none.
+
+    ``decide`` is asked again whenever balances were read since. Raises LedgerUnavailable.
+    """
     for _ in range(PLANS_MAX):
-        plan = await _plan_on_current_balances(call, subject, policies, engine)
-        if not plan.admitted:
+        plan = await decide_now(decide, engine)
+        if plan is None or not plan.admitted:
             return plan
         try:
             await reserve(plan, claim, engine)
@@ -41,20 +43,19 @@ async def admit(
     raise LedgerUnavailable("other gateways use up the same budgets faster than this one; retry shortly")
 
 
-async def _plan_on_current_balances(
-    call: Call, subject: Subject, policies: PolicyIndex, engine: Engine
-) -> Plan | UsualPlan:
+async def decide_now(decide: Callable[[], P], engine: Engine) -> P:
+    """What ``decide`` says on balances that are current, and before it refuses on all that can be had."""
     others = engine.others
-    plan = plan_call(call, subject, policies, engine, engine.clock.now())
-    if others is None:
+    plan = decide()
+    if others is None or plan is None:
         return plan
     unread = others.unread(_accounts(plan))
     if unread:
         await others.read(unread)
-        plan = plan_call(call, subject, policies, engine, engine.clock.now())
-    if isinstance(plan, Plan) and not (plan.admitted and plan.decision.clamp is None):
+        plan = decide()
+    if isinstance(plan, Plan) and not (plan.judgement.admitted and plan.decision.clamp is None):
         await others.recall(_short_accounts(plan))
-        plan = plan_call(call, subject, policies, engine, engine.clock.now())
+        plan = decide()
     return plan
 
 

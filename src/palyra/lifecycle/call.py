@@ -35,6 +35,10 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     """Input that is not in the body (a stored conversation, a file by id): bounded by the context window."""
     plain: bool = False
     """Text in and out and nothing else, at the standard tier."""
+    turns: int = 1
+    tools: int = 0
+    wants_json: bool = False
+    """The answer must be JSON."""
 
 
 class Hints(msgspec.Struct, frozen=True, gc=False):

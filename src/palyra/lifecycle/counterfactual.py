@@ -1,7 +1,7 @@
 """What full enforcement of the dry-run policies would have done, on balances that live as if it had."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import structs
 
@@ -12,6 +12,9 @@ from palyra.ledger.account import NEVER_RUN, Account, Balance
 from palyra.lifecycle.decision import Counterfactual
 from palyra.lifecycle.estimate import Bound
 from palyra.lifecycle.weigh import CallCost, Judgement, Readings, evaluate_all, judge
+
+if TYPE_CHECKING:
+    from palyra.lifecycle.choice import Weighed
 
 _DRY_RUN = Mode.DRY_RUN
 
@@ -59,14 +62,15 @@ def shadow_of(readings: Readings, cost: CallCost, granted: Bound, mode: Mode) ->
     return Shadow(judgement, would)
 
 
-def shadow_amount(binding: Binding, amount: int, cost: CallCost, shadow: Shadow | None) -> int:
-    """What the call holds on the shadow balance of one account, or NEVER_RUN."""
-    if shadow is None:
-        return amount
+def shadow_amount(binding: Binding, amount: int, advised: "Weighed", shadow: Shadow) -> int:
+    """What the call holds on the shadow balance of one account, or NEVER_RUN.
+
+    ``advised`` is the call on the model that full enforcement would have run it on.
+    """
     granted = shadow.granted
-    if granted is None:
+    if granted is None or all(each.account != binding.account for each in advised.readings.bindings.each):
         return NEVER_RUN
-    return min(amount, cost.amounts(binding.policy.unknown_price, granted)[binding.place] or 0)
+    return min(amount, advised.cost.amounts(binding.policy.unknown_price, granted)[binding.place] or 0)
 
 
 def _enforced(readings: Readings, modes: Sequence[Mode]) -> Readings:

@@ -15,6 +15,8 @@ from palyra.budgets.binding import BudgetRecord
 from palyra.core.instant import Instant
 from palyra.pricing.sheet import UnitPrices, bill_lines
 from palyra.pricing.usage import Usage
+from palyra.routing.choose import Option
+from palyra.routing.complexity import Features
 
 
 class CallState(StrEnum):
@@ -96,12 +98,36 @@ class ClampRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Counterfactual(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What full enforcement of the dry-run policies would have done."""
+    """What full enforcement of the dry-run policies, and the recommended model, would have done.
+
+    ``model`` is the recommended one where the call ran on another.
+    """
 
     would: tuple[str, ...]
     outcome: str
     cost_bound: int | None
     clamped_output_tokens: int | None = None
+    model: str | None = None
+
+
+class RoutingRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How the recommended model was chosen: everything that ``routing.choose`` went by (G1).
+
+    ``score`` in thousandths, by ``version`` of the weights. ``open``: the caller left the choice to Palyra.
+    ``by`` is a word for programs, ``reason`` a sentence; ``degraded_by`` are the policies that asked for a
+    cheaper model.
+    """
+
+    version: int
+    features: Features
+    score: int
+    open: bool
+    default_model: str
+    sticky: str | None
+    options: tuple[Option, ...]
+    by: str
+    reason: str
+    degraded_by: tuple[str, ...] = ()
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -130,6 +156,14 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     error_code: str | None = None
     message: str = ""
     idempotency_key: bool = False
+    routing: RoutingRecord | None = None
+    continues: str | None = None
+    """The id of the call that this one takes up elsewhere, after its provider failed."""
+
+    @property
+    def call_id(self) -> str:
+        """The id that the caller was told: that of its first attempt."""
+        return call_id_of(self.request_id)
 
     @property
     def cost_bound(self) -> int | None:
@@ -230,6 +264,36 @@ AnyDecision = Decision | WrittenDecision
 """A decision, spelled out or only written."""
 
 
+ATTEMPT_MARK = "."
+
+
+def call_id_of(request_id: str) -> str:
+    """The id that the caller was told of a call that was taken up elsewhere: ``req_1`` of ``req_1.2``."""
+    return request_id.partition(ATTEMPT_MARK)[0]
+
+
+def next_request_id(request_id: str) -> str:
+    """The id of the reservation that takes a call up elsewhere: ``req_1.2``, then ``req_1.3``."""
+    call_id, _, number = request_id.partition(ATTEMPT_MARK)
+    return f"{call_id}{ATTEMPT_MARK}{int(number or 1) + 1}"
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One try at a provider. Milliseconds since the call was decided.
+
+    ``outcome`` is ``ok`` or why it failed; ``then`` is what came of that: ``retry``, ``failover`` or "".
+    """
+
+    provider: str
+    model: str
+    began_ms: int
+    ended_ms: int
+    status: int | None
+    outcome: str
+    message: str = ""
+    then: str = ""
+
+
 class CostLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One line of a bill: ``quantity`` of ``unit`` at ``usd_per_million`` (per each for fees)."""
 
@@ -264,6 +328,8 @@ class Settlement(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lines: tuple[CostLine, ...] = ()
     counterfactual_cost: int | None = None
     prices: UnitPrices = ()
+    attempts: tuple[AttemptRecord, ...] = ()
+    """The tries, where there was more to them than one that went well."""
 
     @property
     def bill(self) -> tuple[CostLine, ...]:
@@ -354,5 +420,7 @@ def _settlement_of(stored: dict[str, Any]) -> Settlement:
 
 
 def _in_order(record: type[msgspec.Struct], stored: dict[str, Any] | None) -> list[Any] | None:
-    """The fields of a record that was stored as an object."""
-    return None if stored is None else [stored[name] for name in record.__struct_fields__]
+    """The fields of a record that was stored as an object: all but the last ones, which came later."""
+    if stored is None:
+        return None
+    return [stored[name] for name in record.__struct_fields__ if name in stored]

@@ -17,10 +17,11 @@ from palyra.core.limits import (
 )
 from palyra.ledger.event import Released, Settled
 from palyra.lifecycle.call import Call
-from palyra.lifecycle.decision import Settlement
+from palyra.lifecycle.decision import AttemptRecord, Settlement
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.idempotency import Header, Replay
 from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.providers import Attempt
 from palyra.lifecycle.respond import answer_headers
 from palyra.lifecycle.settle import SUCCESS, Ending, resolve
 from palyra.lifecycle.usual import UsualPlan
@@ -33,10 +34,16 @@ from palyra.lifecycle.wire import (
     UpstreamRequest,
     UsageMeter,
 )
-from palyra.registry.registry import ENDPOINT_PATHS
+from palyra.registry.models import ENDPOINT_PATHS
+from palyra.routing.capacity import Lease
+from palyra.routing.failure import Fault, Reason, fault_of
 
 PATHS = {Endpoint(name): path.removeprefix("/v1").encode() for name, path in ENDPOINT_PATHS.items()}
 """Where each endpoint is at a provider, below the root of its API version."""
+LEFT_ALONE = UpstreamFailure(
+    FailureKind.refused, "it failed a moment ago and is left alone for a while", sent=False
+)
+LEFT_ALONE_FAULT = Fault(Reason.UNREACHABLE, provider_fault=False, retry_here=False, elsewhere=True)
 _TIMEOUTS = frozenset(
     {
         FailureKind.connect_timeout,
@@ -47,16 +54,26 @@ _TIMEOUTS = frozenset(
 )
 
 
-def dispatch(call: Call, plan: Plan | UsualPlan, engine: Engine, *, keep: bool) -> "Exchange":
+def dispatch(
+    call: Call,
+    plan: Plan | UsualPlan,
+    engine: Engine,
+    *,
+    keep: bool,
+    lease: Lease | None = None,
+    earlier: tuple[AttemptRecord, ...] = (),
+) -> "Exchange":
     """Send the call upstream. From here on it settles itself, whatever becomes of the client.
 
-    ``keep``: a repeat of the call may ask for the same answer, so keep it while it passes.
+    ``keep``: a repeat of the call may ask for the same answer, so keep it while it passes. ``lease`` are its
+    slots at the provider, ``earlier`` the tries before this one under the same reservation.
     """
     endpoint = call.endpoint
     ask = call.ask
     hide_usage = ask.stream and not ask.include_usage
     model = plan.route.model
-    exchange = Exchange(plan, engine, engine.make_meter(endpoint, ask.stream, hide_usage), keep)
+    meter = engine.make_meter(endpoint, ask.stream, hide_usage)
+    exchange = Exchange(plan, engine, meter, keep, lease, earlier)
     exchange.start(
         UpstreamRequest(
             provider_id=model.provider,
@@ -89,20 +106,27 @@ class Exchange:
     """One answer on its way: sink of the provider on one side, ``answered`` and a reader on the other.
 
     A stream goes to its reader chunk by chunk; every other answer is collected, and is whole once
-    ``answered`` returns.
+    ``answered`` returns. A try that failed before its first byte, and that may go better a second time or
+    elsewhere, has a ``fault``: it waits for ``supersede`` or ``conclude``.
     """
 
     __slots__ = (
+        "_attempt",
+        "_began_at",
         "_buffered",
         "_chunks",
         "_client_gone",
         "_drain_deadline",
+        "_earlier",
         "_ended",
+        "_ended_at",
         "_engine",
         "_failure",
-        "_first_byte_ms",
+        "_head_at",
+        "_held_back",
         "_kept",
         "_kept_bytes",
+        "_lease",
         "_meter",
         "_on_disk",
         "_paused",
@@ -110,13 +134,23 @@ class Exchange:
         "_reader",
         "_ready",
         "_upstream",
+        "_verdict",
+        "fault",
         "headers",
         "settlement",
         "status",
         "streams",
     )
 
-    def __init__(self, plan: Plan | UsualPlan, engine: Engine, meter: UsageMeter, keep: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan | UsualPlan,
+        engine: Engine,
+        meter: UsageMeter,
+        keep: bool,
+        lease: Lease | None = None,
+        earlier: tuple[AttemptRecord, ...] = (),
+    ) -> None:
         self._plan = plan
         self._engine = engine
         self._meter = meter
@@ -131,18 +165,30 @@ class Exchange:
         self._client_gone = False
         self._failure: UpstreamFailure | None = None
         self._drain_deadline: asyncio.TimerHandle | None = None
-        self._first_byte_ms: int | None = None
+        self._began_at = self._ended_at = engine.clock.now()
+        self._head_at: Instant | None = None
+        self._attempt: Attempt | None = None
+        self._lease = lease
+        self._earlier = earlier
+        self._held_back = b""
         self._on_disk = False
         self._ready = Wait()
+        self._verdict: Fault | None = None
+        self.fault: Fault | None = None
         self.status: int | None = None
         self.headers: list[Header] = []
         self.streams = False
         self.settlement: Settlement | None = None
 
     def start(self, request: UpstreamRequest) -> None:
-        """Send the request."""
-        self._engine.in_flight += 1
-        self._upstream = self._engine.upstream.send(request, self)
+        """Send the request, unless the provider is to be left alone since the call was planned."""
+        engine = self._engine
+        engine.in_flight += 1
+        self._attempt = engine.providers.begin(self._plan.route.model, self._began_at)
+        if self._attempt is None:
+            asyncio.get_running_loop().call_soon(self.failed, LEFT_ALONE)
+        else:
+            self._upstream = engine.upstream.send(request, self)
 
     @property
     def acknowledged(self) -> Settlement | None:
@@ -153,7 +199,7 @@ class Exchange:
 
     def head(self, status: int, headers: list[Header]) -> None:
         """Status and headers arrived."""
-        self._first_byte_ms = self._plan.decision.elapsed_ms(self._engine.clock.now())
+        self._head_at = self._engine.clock.now()
         self.status = status
         self.headers = headers
         if status in SUCCESS and _is_stream(headers):
@@ -188,12 +234,13 @@ class Exchange:
     # The client's side.
 
     async def answered(self) -> None:
-        """Wait for the head of a stream, or for everything else to be complete and settled on disk (D2).
+        """Wait for the head of a stream, for a fault after which something is left to try, or for everything
+        else to be complete and settled on disk (D2).
 
         Raises UpstreamFailed or UpstreamTimedOut if the provider gave no whole answer.
         """
         await self._ready
-        if not self.streams and self._failure is not None:
+        if not self.streams and self._failure is not None and self.fault is None:
             raise error_of(self._failure, self._plan.decision.provider)
 
     def body(self) -> bytes:
@@ -225,6 +272,9 @@ class Exchange:
 
     def abandon(self) -> None:
         """The client is gone: drain the answer to its usage, within bounds, or give it up."""
+        if self.fault is not None:
+            self._client_gone = True
+            self.conclude()
         if self._ended or self._client_gone:
             return
         self._client_gone = True
@@ -244,19 +294,89 @@ class Exchange:
             self._upstream.abort()
         self._finish(failure)
 
+    # Its end.
+
+    def attempts(self, then: str) -> tuple[AttemptRecord, ...]:
+        """The tries so far, this one included; ``then`` is what comes of its fault."""
+        decision, verdict = self._plan.decision, self._verdict
+        model = self._plan.route.model
+        record = AttemptRecord(
+            model.provider,
+            model.id,
+            decision.elapsed_ms(self._began_at),
+            decision.elapsed_ms(self._ended_at),
+            self.status,
+            "ok" if verdict is None else verdict.reason.value,
+            "" if self._failure is None else self._failure.message,
+            then,
+        )
+        return (*self._earlier, record)
+
+    def conclude(self, then: str = "") -> None:
+        """Settle a try that failed: nothing more is tried under its reservation."""
+        if self.fault is not None:
+            self.fault = None
+            self._ready = Wait()
+            self._conclude(then)
+
     def _finish(self, failure: UpstreamFailure | None) -> None:
-        """Settle; the one place where an exchange ends."""
+        """The one place where an exchange ends. It is settled, unless something is left to try."""
         if self._ended:
             return
         self._ended = True
         self._failure = failure
-        self._engine.in_flight -= 1
+        engine = self._engine
+        engine.in_flight -= 1
         if self._drain_deadline is not None:
             self._drain_deadline.cancel()
             self._drain_deadline = None
-            self._engine.draining -= 1
-        held_back = self._meter.finish()
-        self._settle(self._engine.clock.now())
+            engine.draining -= 1
+        self._held_back = self._meter.finish()
+        self._ended_at = engine.clock.now()
+        if self._lease is not None:
+            engine.providers.give_back(self._plan.route.model.provider, self._lease)
+        verdict = self._judge()
+        if (
+            verdict is not None
+            and (verdict.retry_here or verdict.elsewhere)
+            and (self.status is None or self.status not in SUCCESS)
+            and not self._client_gone
+        ):
+            self.fault = verdict
+            self._ready.tell()
+        else:
+            self._conclude("")
+
+    def _judge(self) -> Fault | None:
+        """Whether the provider failed; it is remembered for the calls to come."""
+        attempt, failure, status = self._attempt, self._failure, self.status
+        providers = self._engine.providers
+        if attempt is None:
+            self._verdict = LEFT_ALONE_FAULT
+        elif failure is None and status is None:
+            # Given up by us.
+            providers.abandoned(attempt)
+        elif failure is None and status in SUCCESS:
+            providers.succeeded(attempt, self._head_at or self._ended_at)
+        else:
+            self._verdict = fault_of(
+                status,
+                None if failure is None else failure.kind.value,
+                sent=failure is None or failure.sent,
+                headers=self.headers,
+                body=self.body(),
+                now=self._ended_at,
+            )
+            if self._verdict is None:
+                providers.succeeded(attempt, self._head_at or self._ended_at)
+            else:
+                told = f"it answered {status}" if failure is None else failure.message
+                providers.failed(attempt, self._verdict, told, self._ended_at)
+        return self._verdict
+
+    def _conclude(self, then: str) -> None:
+        held_back = self._held_back
+        self._settle(then)
         if self._kept is not None:
             self._keep_answer(held_back)
         if not self._ready.told:
@@ -294,17 +414,18 @@ class Exchange:
         body = b"".join((*self._kept, held_back))
         self._engine.replays.keep(self._plan.decision.request_id, Replay(status, tuple(headers), body))
 
-    def _settle(self, now: Instant) -> None:
+    def _settle(self, then: str) -> None:
         reported = self._meter.reported()
         known = reported is not None and reported.input_known and reported.output_known
         ending = Ending(
-            at=now,
+            at=self._ended_at,
             status=self.status,
             reported=reported,
             seen_output_bytes=0 if known else self._meter.seen_output_bytes(),
             failure=self._failure,
             client_gone=self._client_gone,
-            first_byte_ms=self._first_byte_ms,
+            first_byte_ms=None if self._head_at is None else self._plan.decision.elapsed_ms(self._head_at),
+            attempts=self.attempts(then) if self._verdict is not None or self._earlier else (),
         )
         event, self.settlement = resolve(self._plan, ending)
         decision, ledger = self._plan.decision, self._engine.ledger

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import SystemRandom
 
 from palyra.budgets.terms import Mode, UnknownPrice
 from palyra.core.limits import CALLS_IN_FLIGHT_MAX, OUTPUT_TOKENS_WITHOUT_LIMIT, SETTLE_WAIT_S
@@ -9,10 +10,13 @@ from palyra.lifecycle.idempotency import Replays
 from palyra.lifecycle.kinds import Kinds
 from palyra.lifecycle.patience import Patience
 from palyra.lifecycle.ports import Clock, Ids, Ledger, Others, Records
+from palyra.lifecycle.providers import Providers, Resilience
 from palyra.lifecycle.rules import Rules
+from palyra.lifecycle.sessions import Sessions
 from palyra.lifecycle.wire import Endpoint, Upstream, UsageMeter
 from palyra.pricing.book import PriceBook
 from palyra.registry.registry import Registry
+from palyra.routing.rules import RoutingRules
 
 MeterFactory = Callable[[Endpoint, bool, bool], UsageMeter]
 """(endpoint, stream, hide the usage event we asked for) -> meter of one answer."""
@@ -47,15 +51,22 @@ class Engine:
     others: Others | None = None
     """None where this process has the ledger alone."""
     token_counter: TokenCounter | None = None
+    random: Callable[[], float] = SystemRandom().random
+    """In [0, 1), to spread retries."""
+    routing: RoutingRules = field(default_factory=RoutingRules)
+    providers: Providers = field(default_factory=lambda: Providers({}, Resilience()))
+    sessions: Sessions = field(default_factory=lambda: Sessions(RoutingRules().sticky_ns))
     kinds: Kinds = field(default_factory=Kinds)
     replays: Replays = field(default_factory=Replays)
     patience: Patience = field(default_factory=lambda: Patience(SETTLE_WAIT_S))
     calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX
     reserving: int = 0
     in_flight: int = 0
+    pausing: int = 0
+    """Calls between two tries, or that wait for a free slot at their provider."""
     draining: int = 0
 
     @property
     def full(self) -> bool:
-        """Whether no further call may start (V2). Those that wait for the disk are in flight in a moment."""
-        return self.reserving + self.in_flight >= self.calls_in_flight_max
+        """Whether no further call may start (V2). Those that wait for something are in flight in a moment."""
+        return self.reserving + self.in_flight + self.pausing >= self.calls_in_flight_max

@@ -1,6 +1,5 @@
 """THE PATH of one call, all its stages in reading order."""
 
-import asyncio
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -10,15 +9,15 @@ from palyra.identity.keys import Subject
 from palyra.lifecycle.admit import admit
 from palyra.lifecycle.authenticate import authenticate
 from palyra.lifecycle.call import Call
-from palyra.lifecycle.dispatch import Exchange, dispatch
+from palyra.lifecycle.dispatch import Exchange
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.estimate import cost_bound
 from palyra.lifecycle.idempotency import Header, Replay, claim_of, earlier_answer
 from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.recover import Recovery, attempt
 from palyra.lifecycle.respond import answer_headers, answer_lines, decision_headers, refusal
 from palyra.lifecycle.route import find_sheet
-from palyra.lifecycle.usual import UsualPlan
-from palyra.registry.registry import speaks
+from palyra.lifecycle.usual import UsualPlan, plan_call
 
 CHEAPER_MODELS_MAX = 5
 
@@ -60,19 +59,31 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
             return Repeated(*earlier)
     if engine.full:
         raise Overloaded("too many calls are in flight; retry in a moment")
-    plan = await admit(call, subject, rules.index, claim, engine)
-    if isinstance(plan, Plan) and not plan.admitted:
-        raise _refuse(plan, call, subject, engine)
-    exchange = dispatch(call, plan, engine, keep=claim is not None)
+    policies = rules.index
+    if engine.routing.leaves_open(call.ask.model):
+        await engine.sessions.refresh(subject.principal, call.hints.session, engine.clock.now())
+    plan = await admit(lambda: plan_call(call, subject, policies, engine, engine.clock.now()), claim, engine)
+    if isinstance(plan, Plan):
+        if not plan.admitted:
+            raise _refuse(plan, call, subject, engine)
+        _remember(plan, engine)
+    recovery: Recovery | None = None
     try:
-        await exchange.answered()
+        exchange = await attempt(call, plan, engine, keep=claim is not None)
+        if exchange.fault is not None:
+            recovery = Recovery(call, subject, policies, claim, engine, plan)
+            exchange = await recovery.go_on(exchange)
     except PalyraError as error:
-        error.headers = decision_headers(plan)
+        error.headers = decision_headers(plan if recovery is None else recovery.plan)
         raise
-    except asyncio.CancelledError:
-        exchange.abandon()
-        raise
-    return Answered(plan, exchange)
+    return Answered(plan if recovery is None else recovery.plan, exchange)
+
+
+def _remember(plan: Plan, engine: Engine) -> None:
+    """Keep the session on the model that was chosen for it."""
+    decision = plan.decision
+    if decision.routing is not None and decision.routing.open:
+        engine.sessions.keep(decision.principal, decision.session, decision.model, decision.at)
 
 
 def _refuse(plan: Plan, call: Call, subject: Subject, engine: Engine) -> Exception:
@@ -90,9 +101,9 @@ def _cheaper_models(plan: Plan, call: Call, subject: Subject, engine: Engine) ->
         return []
     found: list[tuple[int, str]] = []
     for model in engine.registry.models():
-        kind = engine.registry.kind_of(model.provider)
-        if not speaks(kind, call.endpoint):
+        if not engine.registry.speaks(model.provider, call.endpoint):
             continue
+        kind = engine.registry.kind_of(model.provider)
         sheet = find_sheet(model, kind, engine.prices, now)
         cost = cost_bound(sheet, call.ask, granted.input_tokens, granted.output_tokens)
         if cost is not None and cost < asked and subject.may_use(model.id):

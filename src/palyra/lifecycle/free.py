@@ -9,7 +9,7 @@ from palyra.lifecycle.call import Call
 from palyra.lifecycle.dispatch import PATHS, Header, error_of
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.idempotency import Replay
-from palyra.lifecycle.route import route_call
+from palyra.lifecycle.route import asked_model
 from palyra.lifecycle.waiting import Wait
 from palyra.lifecycle.wire import UpstreamCall, UpstreamFailure, UpstreamRequest
 
@@ -19,9 +19,7 @@ KEPT_HEADERS = frozenset({b"content-type", b"retry-after"})
 async def count_tokens(call: Call, engine: Engine) -> Replay:
     """Ask the provider to count tokens. Raises PalyraError as a billed call would."""
     subject = authenticate(call.credential, engine.rules.snapshot)
-    now = engine.clock.now()
-    route = route_call(call.ask.model, call.endpoint, subject, engine.registry, engine.prices, now)
-    model = route.model
+    model = asked_model(call.ask.model, call.endpoint, subject, engine.registry)
     if engine.full:
         raise Overloaded("too many calls are in flight; retry in a moment")
     answer = _Collected()

@@ -2,35 +2,42 @@
 between the reading of it and the reservation that follows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
 
-from palyra.budgets.evaluate import Evaluation, ModeChoice, Outcome, Status, configured, effective_mode
+from palyra.budgets.evaluate import Evaluation, ModeChoice, Outcome, Status
 from palyra.budgets.index import PolicyIndex
 from palyra.budgets.terms import Mode
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.core.limits import LEASE_S
-from palyra.identity.keys import Subject, may_loosen_mode
+from palyra.identity.keys import Subject
 from palyra.ledger.account import Hold
 from palyra.ledger.event import Reserved
 from palyra.lifecycle.authenticate import labels_of
 from palyra.lifecycle.call import Ask, Call
+from palyra.lifecycle.choice import Chooser, Routed, Weighed
 from palyra.lifecycle.counterfactual import Shadow, shadow_amount, shadow_of
 from palyra.lifecycle.decision import (
     ClampRecord,
+    Counterfactual,
     Decision,
     EstimateRecord,
     EvaluationRecord,
+    Labels,
     PriceRecord,
+    next_request_id,
 )
 from palyra.lifecycle.engine import Engine
-from palyra.lifecycle.estimate import EXPECTED_OUTPUT_SHARE, Bound, bound_of, expected_input
-from palyra.lifecycle.route import Route, price_record, route_call
-from palyra.lifecycle.weigh import CallCost, Judgement, Readings, evaluate_all, judge, read_balances
+from palyra.lifecycle.estimate import EXPECTED_OUTPUT_SHARE, Bound, expected_input
+from palyra.lifecycle.providers import Later
+from palyra.lifecycle.route import Route, price_record
+from palyra.lifecycle.weigh import CallCost, Judgement
 from palyra.lifecycle.wire import Endpoint
 from palyra.pricing.sheet import PriceSheet
+from palyra.registry.models import Model
+from palyra.routing.task import TRAITS, Priority, TaskClass
 
 LEASE_NS = int(LEASE_S * NANOSECONDS)
 _OK, _ENFORCED = Status.OK, Mode.ENFORCED
@@ -44,13 +51,19 @@ COUNTED_KIND = "openai"
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
-    """The decision for one call and, if it runs, what to hold, what to send and at what prices to settle."""
+    """The decision for one call and, if it runs, what to hold, what to send and at what prices to settle.
+
+    ``advised_sheet`` are the prices of the recommended model, where the call runs on another. ``later``: the
+    provider is not for this call now, and no other is.
+    """
 
     decision: Decision
     route: Route
     judgement: Judgement
     reservation: Reserved
     sheet: PriceSheet | None
+    advised_sheet: PriceSheet | None = None
+    later: Later | None = None
 
     @property
     def granted(self) -> Bound:
@@ -60,7 +73,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     @property
     def admitted(self) -> bool:
         """Whether the call may run."""
-        return self.judgement.admitted
+        return self.judgement.admitted and self.later is None
 
     @property
     def output_cap(self) -> int | None:
@@ -70,71 +83,110 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
 
 def make_plan(call: Call, subject: Subject, policies: PolicyIndex, engine: Engine, now: Instant) -> Plan:
-    """Decide one call; a refusal by budget is a Plan too. Raises ModelNotFound or ModelNotAllowed."""
-    governance = engine.governance
+    """Decide one call; a refusal by budget is a Plan too.
+
+    Raises ModelNotFound or ModelNotAllowed.
+    """
     labels = labels_of(subject, call.hints)
-    route = route_call(call.ask.model, call.endpoint, subject, engine.registry, engine.prices, now)
-    bound = bound_of(call.ask, call.endpoint, route.model, governance.output_tokens_without_limit)
-    cost = CallCost(call.ask, route, governance.unknown_price)
-    readings = read_balances(policies, labels, route, engine.ledger, now)
-    mode = _mode(call, subject, readings, cost, bound, governance.mode)
-    judgement = judge(readings, cost, bound, mode.mode)
-    shadow = shadow_of(readings, cost, judgement.granted, mode.mode) if judgement.admitted else None
+    routed = Chooser(call, subject, labels, policies, engine, now).choose()
+    return _plan(call, labels, routed, engine, now, None)
+
+
+def plan_elsewhere(
+    call: Call,
+    subject: Subject,
+    policies: PolicyIndex,
+    engine: Engine,
+    now: Instant,
+    failed: Decision,
+    tried: Sequence[Model],
+) -> Plan | None:
+    """Take a call up elsewhere whose reservation ``failed`` is over; None where nothing else may serve it."""
+    labels = labels_of(subject, call.hints)
+    chooser = Chooser(call, subject, labels, policies, engine, now)
+    mode = ModeChoice(Mode(failed.mode), failed.mode_origin)
+    plans = (_plan(call, labels, routed, engine, now, failed) for routed in chooser.elsewhere(mode, tried))
+    return next((plan for plan in plans if plan.admitted), None)
+
+
+def priority_of(labels: Labels) -> Priority:
+    """Whether somebody waits for the call."""
+    return TRAITS[TaskClass(labels.task_class)].priority
+
+
+def _plan(
+    call: Call, labels: Labels, routed: Routed, engine: Engine, now: Instant, failed: Decision | None
+) -> Plan:
+    here, advised, judgement, mode = routed.here, routed.recommended, routed.judgement, routed.mode
+    route, bound, cost = here.route, here.bound, here.cost
+    shadow = _shadow(routed) if judgement.admitted else None
     sheet = cost.billing_sheet(judgement.evaluations)
-    estimate = _estimate(call, bound, judgement.granted, cost, sheet, route, engine)
+    later = engine.providers.later(here.model, priority_of(labels), now)
+    request_id = call.request_id if failed is None else next_request_id(failed.request_id)
     return Plan(
         Decision(
-            call.request_id,
+            request_id,
             now,
             _WORD[call.endpoint],
             call.ask.stream,
             labels,
             call.ask.model,
-            route.model.id,
-            route.model.id,
-            route.model.provider,
-            "proceed",
-            route.reason,
+            advised.model.id,
+            here.model.id,
+            here.model.provider,
+            routed.action if later is None else "defer",
+            routed.reason,
             _WORD[mode.mode],
             mode.origin,
-            _WORD[judgement.verdict.outcome],
+            _WORD[judgement.verdict.outcome] if later is None else "deny",
             _WORD[judgement.verdict.status],
-            estimate,
+            _estimate(call, bound, judgement.granted, cost, sheet, route, engine),
             _price(route, sheet, engine),
             _evaluations(judgement),
             None if judgement.granted is bound else _clamp_record(bound, judgement),
-            None if shadow is None else shadow.record(cost),
+            _counterfactual(routed, shadow) if judgement.admitted else None,
             None,
             judgement.message,
             call.idempotency_key is not None,
+            routed.routing,
+            None if failed is None else failed.request_id,
         ),
         route,
         judgement,
         Reserved(
-            call.request_id,
+            request_id,
             now,
             Instant(now + LEASE_NS),
-            _holds(judgement, cost, shadow),
+            _holds(judgement, advised, shadow),
         ),
         sheet,
+        advised.route.sheet if advised is not here else None,
+        later,
     )
 
 
-def _mode(
-    call: Call, subject: Subject, readings: Readings, cost: CallCost, bound: Bound, default: Mode
-) -> ModeChoice:
-    tightens = readings.bindings.tightens
-    if call.hints.mode is None and not tightens:
-        return configured(default)
-    return effective_mode(
-        default,
-        call.hints.mode,
-        may_loosen=may_loosen_mode(subject),
-        evaluations=evaluate_all(readings, cost, bound, default) if tightens else (),
-    )
+def _shadow(routed: Routed) -> Shadow | None:
+    """The call under full enforcement of the dry-run policies, on the model that would have served it."""
+    here, advised = routed.here, routed.recommended
+    granted = routed.judgement.granted if advised is here else advised.bound
+    return shadow_of(advised.readings, advised.cost, granted, routed.mode.mode)
 
 
-def _holds(judgement: Judgement, cost: CallCost, shadow: Shadow | None) -> tuple[Hold, ...]:
+def _counterfactual(routed: Routed, shadow: Shadow | None) -> Counterfactual | None:
+    here, advised = routed.here, routed.recommended
+    if advised is here:
+        return None if shadow is None else shadow.record(here.cost)
+    would: list[str] = []
+    if routed.mode.mode is not Mode.SUGGEST:
+        named = routed.routing.degraded_by if routed.routing is not None else ()
+        would = [f"{policy_id}=would_route" for policy_id in named] or ["routing=would_route"]
+    if shadow is None:
+        return Counterfactual(tuple(would), "admit", advised.at_most, None, advised.model.id)
+    record = shadow.record(advised.cost)
+    return msgspec.structs.replace(record, would=(*would, *record.would), model=advised.model.id)
+
+
+def _holds(judgement: Judgement, advised: Weighed, shadow: Shadow | None) -> tuple[Hold, ...]:
     """One hold per account; a limit binds where the policy is enforced and does more than alert."""
     if not judgement.admitted:
         return ()
@@ -144,7 +196,7 @@ def _holds(judgement: Judgement, cost: CallCost, shadow: Shadow | None) -> tuple
         if amount is None or binding.each_call:
             # A cost that this policy cannot know is not counted on its account, whatever others count.
             continue
-        shadowed = amount if shadow is None else shadow_amount(binding, amount, cost, shadow)
+        shadowed = amount if shadow is None else shadow_amount(binding, amount, advised, shadow)
         limit = binding.stops_at if evaluation.mode is _ENFORCED else None
         holds.append(Hold(binding.account, binding.window[1], amount, shadowed, limit))
     return tuple(holds)

@@ -122,6 +122,47 @@ class Others(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SlotGrant:
+    """Slots of a shared limit that this gateway has now.
+
+    ``sharers`` is how many other gateways want some, ``short`` whether one of them has too few.
+    """
+
+    granted: int
+    sharers: int
+    short: bool
+
+
+class SharedRouting(Protocol):
+    """What the gateways on one ledger share besides money: slots at providers, and models of sessions."""
+
+    async def claim_slots(self, scope: str, wanted: int, most: int) -> SlotGrant:
+        """Have ``wanted`` slots of ``scope`` in all, or as many as the others leave of ``most``.
+
+        Raises LedgerUnavailable.
+        """
+        ...
+
+    def look_up(self, principal: str, session: str, found: Callable[[str, Instant], None]) -> Wait:
+        """Read which model a session runs on; ``found`` is told, before the ``Wait``, if it runs on any."""
+        ...
+
+    def keep(
+        self,
+        principal: str,
+        session: str,
+        model: str,
+        moved: bool,
+        sticky_ns: int,
+        kept: Callable[[str], None],
+    ) -> None:
+        """Note the model of a session; ``kept`` is told which one holds: the first one chosen, unless the
+        session ``moved``.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class UsageTotals:
     """Sums of one group of calls. ``cost`` in nano-USD where it is known; ``unpriced`` counts the rest."""
 

@@ -27,13 +27,13 @@ async def reserve(plan: Plan | UsualPlan, claim: IdempotencyClaim | None, engine
     try:
         await durable
     except asyncio.CancelledError:
-        durable.then(lambda error: give_back(plan, GONE, engine) if error is None else None)
+        durable.then(lambda error: give_back(plan, GONE, engine, client_gone=True) if error is None else None)
         raise
     finally:
         engine.reserving -= 1
 
 
-def give_back(plan: Plan | UsualPlan, reason: str, engine: Engine) -> None:
+def give_back(plan: Plan | UsualPlan, reason: str, engine: Engine, *, client_gone: bool) -> None:
     """Void the hold of a call that never went upstream."""
     now = engine.clock.now()
     settlement = Settlement(
@@ -44,7 +44,7 @@ def give_back(plan: Plan | UsualPlan, reason: str, engine: Engine) -> None:
         usage=None,
         cost=None,
         held=plan.decision.cost_bound,
-        client_gone=True,
+        client_gone=client_gone,
         total_ms=plan.decision.elapsed_ms(now),
     )
     engine.ledger.release(Released(plan.reservation.id, now, reason), plan.decision, settlement, _ignore)

@@ -6,11 +6,19 @@ from functools import lru_cache
 from palyra.budgets.binding import PLACES, Binding
 from palyra.budgets.evaluate import Evaluation, Outcome, Status, amounts_of, least_left, tightest
 from palyra.budgets.terms import Metric, Then, amount_fields, format_amount
-from palyra.core.errors import ApprovalRequired, BudgetExceeded, PalyraError, PriceUnknown
+from palyra.core.errors import (
+    ApprovalRequired,
+    BudgetExceeded,
+    CapacityDeferred,
+    PalyraError,
+    PriceUnknown,
+    ProviderUnavailable,
+)
 from palyra.core.instant import isoformat
 from palyra.core.money import format_usd
 from palyra.lifecycle.decision import Decision, Settlement
 from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.providers import Later
 from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.weigh import Judgement
 
@@ -31,7 +39,7 @@ def decision_headers(plan: Plan | UsualPlan, settlement: Settlement | None = Non
         lines = _usual_lines(plan, settlement).split(b"\r\n")[:-1]
         return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
     decision, judgement = plan.decision, plan.judgement
-    headers = [(b"x-palyra-request-id", decision.request_id.encode())]
+    headers = [(b"x-palyra-request-id", decision.call_id.encode())]
     headers += _route_headers(
         decision.outcome, decision.mode, decision.model, decision.recommended_model, decision.route
     )
@@ -88,6 +96,8 @@ def header_lines(headers: Sequence[Header]) -> bytes:
 def refusal(plan: Plan, cheaper_models: Sequence[str]) -> PalyraError:
     """The error for a plan that was not admitted, with the numbers of the policy that decided."""
     deciding = plan.judgement.verdict.deciding
+    if deciding is None and plan.later is not None:
+        return _come_again(plan.decision, plan.later)
     if deciding is None:
         raise ValueError("an admitted call has no refusal")
     detail = _detail(plan.decision, deciding, cheaper_models)
@@ -97,6 +107,16 @@ def refusal(plan: Plan, cheaper_models: Sequence[str]) -> PalyraError:
     if plan.judgement.verdict.outcome is Outcome.ASK:
         return ApprovalRequired(message, detail=detail)
     return BudgetExceeded(message, detail=detail)
+
+
+def _come_again(decision: Decision, later: Later) -> PalyraError:
+    provider = decision.provider
+    if later.why == "failing":
+        told = f"provider {provider!r} fails and is left alone for a while, and no other serves this call"
+        return ProviderUnavailable.after(told, later.seconds)
+    busy = "has no free slot" if later.why == "busy" else "has just turned us away"
+    told = f"provider {provider!r} {busy}, and this call can wait; come again later"
+    return CapacityDeferred.after(told, later.seconds)
 
 
 @lru_cache(_ROUTES_KEPT)
@@ -192,7 +212,7 @@ def _detail(decision: Decision, deciding: Evaluation, cheaper_models: Sequence[s
         amounts |= amount_fields(metric, name, amount)
         amounts[name] = amounts[f"{name}_usd"] if metric is Metric.COST_USD else amount
     return {
-        "request_id": decision.request_id,
+        "request_id": decision.call_id,
         "policy_id": deciding.policy_id,
         "scope": deciding.scope,
         "metric": metric.value,

@@ -1,4 +1,4 @@
-"""Which model serves the call, and at what prices. Today the asked model serves: routing comes later."""
+"""A model to serve the call, and the prices it is bound to."""
 
 import msgspec
 
@@ -25,29 +25,25 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     sheet: PriceSheet | None
     ceiling: PriceSheet | None
     price: PriceRecord | None
-    reason: str
 
 
-def route_call(
-    requested: str,
-    endpoint: Endpoint,
-    subject: Subject,
-    registry: Registry,
-    prices: PriceBook,
-    now: Instant,
-) -> Route:
-    """Resolve the model and its prices. Raises ModelNotFound or ModelNotAllowed."""
+def asked_model(requested: str, endpoint: Endpoint, subject: Subject, registry: Registry) -> Model:
+    """The model that a name stands for. Raises ModelNotFound or ModelNotAllowed."""
     model = registry.resolve(requested, endpoint)
     if not (subject.may_use(model.id) and (requested == model.id or subject.may_use(requested))):
         raise ModelNotAllowed(
             f"this key may not use {requested!r}; allowed: {', '.join(subject.models)}", param="model"
         )
+    return model
+
+
+def route_to(model: Model, registry: Registry, prices: PriceBook, now: Instant) -> Route:
+    """The route to a model at the prices of now."""
     kind = registry.kind_of(model.provider)
     sheet = find_sheet(model, kind, prices, now)
-    reason = "the requested model" if requested == model.id else f"{requested!r} stands for {model.id!r}"
     if sheet is None:
-        return Route(model, kind, None, prices.ceiling(kind), None, reason)
-    return Route(model, kind, sheet, None, price_record(sheet, prices.version, known=True), reason)
+        return Route(model, kind, None, prices.ceiling(kind), None)
+    return Route(model, kind, sheet, None, price_record(sheet, prices.version, known=True))
 
 
 def find_sheet(model: Model, kind: str, prices: PriceBook, now: Instant) -> PriceSheet | None:

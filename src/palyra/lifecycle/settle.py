@@ -17,7 +17,7 @@ from msgspec import structs
 from palyra.core.instant import Instant
 from palyra.ledger.account import Hold
 from palyra.ledger.event import Expired, Released, Settled
-from palyra.lifecycle.decision import CallState, Settlement
+from palyra.lifecycle.decision import AttemptRecord, CallState, Settlement
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.wire import Reported, UpstreamFailure
@@ -40,6 +40,7 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
     failure: UpstreamFailure | None
     client_gone: bool
     first_byte_ms: int | None
+    attempts: tuple[AttemptRecord, ...] = ()
 
 
 Resolution = tuple[Settled | Released | Expired, Settlement]
@@ -106,7 +107,9 @@ def _settled(plan: Plan | UsualPlan, ending: Ending, metered: Metered) -> Resolu
         amounts["cost_usd"] = cost
     overrun = not _is_within(plan, usage, cost) and _is_overrun(plan.reservation.holds, amounts)
     settlement = _settlement(plan, ending, _SETTLED, metered.reason, metered, cost, overrun)
-    return Settled(plan.reservation.id, ending.at, amounts), settlement
+    would_cost = settlement.counterfactual_cost
+    shadow = None if would_cost is None or plan.advised_sheet is None else {"cost_usd": would_cost}
+    return Settled(plan.reservation.id, ending.at, amounts, False, shadow), settlement
 
 
 def _is_within(plan: Plan | UsualPlan, usage: Usage, cost: int | None) -> bool:
@@ -167,6 +170,7 @@ def _settlement(
             upstream_status=ending.status,
             client_gone=ending.client_gone,
             first_byte_ms=ending.first_byte_ms,
+            attempts=ending.attempts,
         )
     sheet = plan.sheet
     return Settlement(
@@ -188,25 +192,28 @@ def _settlement(
         (),
         None if decision.counterfactual is None else _counterfactual_cost(plan, metered, cost),
         () if sheet is None else sheet.unit_prices(metered.usage, metered.service_tier),
+        ending.attempts,
     )
 
 
 def _counterfactual_cost(plan: Plan | UsualPlan, metered: Metered, cost: int | None) -> int | None:
-    """What the call would have cost had the dry-run policies been enforced."""
+    """What the call would have cost under full enforcement: on the recommended model, within its clamp."""
     shadow = plan.decision.counterfactual
     if shadow is None or plan.sheet is None:
         return None
     if shadow.outcome != "admit":
         return 0
-    if shadow.clamped_output_tokens is None:
-        return cost
-    most = shadow.clamped_output_tokens * plan.granted.choices
     usage = metered.usage
-    if usage.output_tokens <= most:
+    most = shadow.clamped_output_tokens
+    if most is not None and usage.output_tokens > most * plan.granted.choices:
+        usage = _shortened(usage, most * plan.granted.choices)
+    elif shadow.model is None:
         return cost
+    sheet = plan.sheet if shadow.model is None else plan.advised_sheet
+    return None if sheet is None else sheet.cost(usage, metered.service_tier)
+
+
+def _shortened(usage: Usage, most: int) -> Usage:
     audio = min(usage.output_audio_tokens, most)
     reasoning = min(usage.reasoning_tokens, most - audio)
-    shorter = structs.replace(
-        usage, output_tokens=most, output_audio_tokens=audio, reasoning_tokens=reasoning
-    )
-    return plan.sheet.cost(shorter, metered.service_tier)
+    return structs.replace(usage, output_tokens=most, output_audio_tokens=audio, reasoning_tokens=reasoning)

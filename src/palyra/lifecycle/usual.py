@@ -55,6 +55,11 @@ class UsualPlan(msgspec.Struct, frozen=True, gc=False):
         return self.prepared.sheet
 
     @property
+    def advised_sheet(self) -> None:
+        """No other model is recommended."""
+        return
+
+    @property
     def output_cap(self) -> None:
         """The caller's own output cap goes upstream."""
         return
@@ -122,6 +127,8 @@ class Prepared:
             or estimate.cost_bound is None
             or price is None
             or decision.counterfactual is not None
+            or decision.routing is not None
+            or decision.route != "proceed"
             or decision.idempotency_key
             or judgement.granted.cap_is_ours
         ):
@@ -184,6 +191,8 @@ def plan_call(
     """Decide one call, by what was prepared for its kind or the full way. Raises as ``make_plan`` does."""
     ask, hints = call.ask, call.hints
     if not ask.plain or hints.tags or hints.mode is not None or call.idempotency_key is not None:
+        return make_plan(call, subject, policies, engine, now)
+    if not engine.providers.calm or engine.routing.leaves_open(ask.model):
         return make_plan(call, subject, policies, engine, now)
     kinds = engine.kinds.under(policies, engine.registry, engine.prices)
     sessions = policies.sees_sessions

@@ -57,6 +57,10 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
         deciding = self.verdict.deciding
         return "" if deciding is None else deciding.message
 
+    def marked(self, evaluations: tuple[Evaluation, ...]) -> "Judgement":
+        """The same with evaluations that say how the call came to be admitted."""
+        return Judgement(self.bindings, evaluations, verdict(evaluations), self.granted)
+
 
 class CallCost:
     """What this call costs at most, as policies with different rules for unknown prices see it."""
@@ -96,6 +100,10 @@ class CallCost:
         tokens, output = bound.input_tokens, bound.output_tokens
         sheet = self._route.sheet or sheet_for(self._route, rule)
         return amounts_of(cost_bound(sheet, self._ask, tokens, output), tokens, output)
+
+    def compared(self, bound: Bound) -> int | None:
+        """The dearest bill of these tokens at the model's own prices."""
+        return cost_bound(self._route.sheet, self._ask, bound.input_tokens, bound.output_tokens)
 
     def affordable(self, rule: UnknownPrice | None, bound: Bound, available: int) -> int:
         """Output tokens that ``available`` nano-USD pay for after the input."""

@@ -26,6 +26,8 @@ class Endpoint(StrEnum):
 class FailureKind(StrEnum):
     """Why a call has no whole answer."""
 
+    local = "local"
+    """Palyra itself has no place for the call; the provider was not asked."""
     refused = "refused"
     tls = "tls"
     connect_timeout = "connect_timeout"

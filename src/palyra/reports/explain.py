@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
-from palyra.budgets.terms import Metric, amount_fields
+from palyra.budgets.terms import TIERS, Metric, amount_fields
 from palyra.core.instant import END_OF_TIME, isoformat
 
 if TYPE_CHECKING:
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
         Decision,
         EstimateRecord,
         EvaluationRecord,
+        RoutingRecord,
         Settlement,
         StoredDecision,
     )
+    from palyra.routing.choose import Option
 
 
 def money(name: str, nano: int | None) -> dict[str, object]:
@@ -50,6 +52,8 @@ def decision_document(stored: "StoredDecision") -> dict[str, object]:
         "price": asdict(decision.price) if decision.price else None,
         "evaluations": [_evaluation(each) for each in decision.evaluations],
         "clamp": asdict(decision.clamp) if decision.clamp else None,
+        "routing": routing_document(decision.routing),
+        "continues": decision.continues,
         "counterfactual": _counterfactual(decision.counterfactual, settlement),
         "settlement": _settlement(settlement) if settlement else None,
     }
@@ -77,6 +81,41 @@ def decision_page(found: Sequence["StoredDecision"], limit: int) -> dict[str, ob
     return {
         "items": [decision_row(each) for each in shown],
         "next_cursor": shown[-1].decision.request_id if more else None,
+    }
+
+
+def routing_document(record: "RoutingRecord | None") -> dict[str, object] | None:
+    """How the recommended model was chosen; None where there was nothing to choose.
+
+    ``score`` is 0 to 1. Each candidate has what it was judged by, and why it lost.
+    """
+    if record is None:
+        return None
+    return {
+        "score_version": record.version,
+        "score": record.score / 1_000,
+        "features": asdict(record.features),
+        "open": record.open,
+        "default_model": record.default_model,
+        "session_model": record.sticky,
+        "by": record.by,
+        "reason": record.reason,
+        "degraded_by": list(record.degraded_by),
+        "candidates": [_candidate(option) for option in record.options],
+    }
+
+
+def _candidate(option: "Option") -> dict[str, object]:
+    return {
+        "model": option.model,
+        "provider": option.provider,
+        **money("cost_bound", option.cost),
+        "cost_tier": TIERS[option.cost_rank],
+        "latency_rank": option.latency_rank,
+        "health": option.health.value,
+        "room": option.room,
+        "kept": not option.lost,
+        "lost": option.lost or None,
     }
 
 
@@ -148,6 +187,7 @@ def _counterfactual(
     return {
         "would": list(record.would),
         "outcome": record.outcome,
+        "model": record.model,
         "clamped_output_tokens": record.clamped_output_tokens,
         **money("cost_bound", record.cost_bound),
         **money("cost", settlement.counterfactual_cost if settlement else None),
@@ -172,4 +212,5 @@ def _settlement(settlement: "Settlement") -> dict[str, object]:
         "first_byte_ms": settlement.first_byte_ms,
         "total_ms": settlement.total_ms,
         "lines": [asdict(line) for line in settlement.bill],
+        "attempts": [asdict(each) for each in settlement.attempts],
     }

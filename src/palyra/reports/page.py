@@ -9,6 +9,11 @@ from typing import Any
 Document = Mapping[str, Any]
 
 _LABEL_WIDTH = 16
+_RULE = "----"
+_AUTO = "auto"
+_TOO_MANY = 429
+_BOOK_CHARS = 12
+_LATENCY = {0: "low", 1: "standard", 2: "high"}
 
 
 def headline(document: Document) -> str:
@@ -18,21 +23,72 @@ def headline(document: Document) -> str:
     if document["state"] == "denied":
         verb = "needs an approval" if document["outcome"] == "ask" else "was refused"
         return f"{call} {verb}: {document['message'] or document['error_code'] or document['status']}"
-    return f"{call} was admitted in {document['mode']} mode{_served_by(document)}; {_ending(document)}"
+    admitted = f"was admitted in {document['mode']} mode{_served_by(document)}"
+    return f"{call} {admitted}; {_ending(document)}{_end_elsewhere(document)}"
 
 
 def explain_lines(document: Document) -> list[str]:
-    """The page, line by line, without colours. Sections that say nothing are left out."""
-    sections = (
+    """The page, line by line, without colours. Sections that say nothing are left out.
+
+    A call that was taken up elsewhere is told to its end: ``continued_as`` holds what followed.
+    """
+    followed: Sequence[Document] = document.get("continued_as") or ()
+    sections = [
+        _chain(document, followed),
         _call(document),
         _estimate(document.get("estimate")),
+        *_routing(document),
         _evaluations(document.get("evaluations") or (), document["message"]),
         _clamp(document.get("clamp")),
         _price(document.get("price")),
         _settlement(document.get("settlement")),
         _counterfactual(document.get("counterfactual")),
-    )
-    lines = [headline(document)]
+        *([f"{_RULE} {each['request_id']}", "", *explain_lines(each)] for each in followed),
+    ]
+    return _page(headline(document), sections)
+
+
+def forecast(document: Document) -> str:
+    """What would happen to a call that is only asked about, in one sentence."""
+    who = document["principal"] + (f" ({document['agent']})" if document["agent"] else "")
+    call = f"A call of {who} to {document['requested_model']}"
+    if document["would_run"]:
+        return (
+            f"{call} would run on {document['model']} at {document['provider']}, in {document['mode']} mode."
+        )
+    told = document["message"] or document["error_code"] or document["status"]
+    verb = "would need an approval" if document["outcome"] == "ask" else "would be refused"
+    if document["error"]["status"] == _TOO_MANY:
+        verb = "would have to wait"
+    return f"{call} {verb}: {told}"
+
+
+def forecast_lines(document: Document) -> list[str]:
+    """The page of a call that is only asked about: everything that it was judged by, as ``explain_lines``."""
+    sections = [
+        _estimate(document.get("estimate")) or ["Estimate", "  Nothing could be estimated."],
+        *(
+            _routing(document)
+            or [
+                [
+                    "Candidates",
+                    "  Nothing was to choose: the call names its model, and nothing moves it to another.",
+                ]
+            ]
+        ),
+        _evaluations(document.get("evaluations") or (), document["message"]),
+        _terms(document),
+        _price(document.get("price")) or ["Price", "  No price is known."],
+        _route(document),
+        _clamp(document.get("clamp")) or ["Clamp", "  The output cap stays as it is."],
+        _counterfactual(document.get("counterfactual"))
+        or ["If dry-run budgets were enforced", "  Nothing would be different."],
+    ]
+    return _page(forecast(document), sections)
+
+
+def _page(first: str, sections: Sequence[Sequence[str]]) -> list[str]:
+    lines = [first]
     for section in sections:
         if section:
             lines += ["", *section]
@@ -61,6 +117,17 @@ def _served_by(document: Document) -> str:
     return ""
 
 
+def _end_elsewhere(document: Document) -> str:
+    followed: Sequence[Document] = document.get("continued_as") or ()
+    if not followed:
+        return ""
+    last = followed[-1]
+    where = f"{last['model']} at {last['provider']}"
+    if last["state"] == "denied":
+        return f" It could not be taken up elsewhere: {last['message'] or last['error_code']}"
+    return f" It was taken up by {where}: {_ending(last)}"
+
+
 def _ending(document: Document) -> str:
     settlement = document.get("settlement")
     if settlement is None:
@@ -82,6 +149,7 @@ def _call(document: Document) -> list[str]:
     tags: Document = document.get("tags") or {}
     pairs = [
         ("request", document["request_id"]),
+        ("continues", document.get("continues")),
         ("at", document["at"]),
         ("endpoint", document["endpoint"] + (", streamed" if document["stream"] else "")),
         ("principal", document["principal"]),
@@ -121,6 +189,97 @@ def _estimate(estimate: Document | None) -> list[str]:
         ("cost", f"{_usd(estimate, 'cost_expected')} expected, at most {_usd(estimate, 'cost_bound')}"),
     ]
     return ["Estimate", *_pairs(pairs)]
+
+
+def _routing(document: Document) -> list[list[str]]:
+    """How the model was chosen: what the call looks like, and every model that was looked at."""
+    routing: Document | None = document.get("routing")
+    if not routing:
+        return []
+    features = routing["features"]
+    pairs = [
+        ("score", f"{routing['score']:.3f} of 1, by version {routing['score_version']} of the weights"),
+        ("text", f"{features['text_bytes']} bytes, about {features['tokens']} tokens"),
+        ("messages", features["turns"]),
+        ("tools", features["tools"]),
+        ("pictures", features["images"]),
+        ("strict JSON", "yes" if features["wants_json"] else "no"),
+    ]
+    return [["Complexity", *_pairs(pairs)], _candidates(document, routing)]
+
+
+def _candidates(document: Document, routing: Document) -> list[str]:
+    header = ("model", "provider", "cost", "tier", "latency", "health", "room", "kept", "is")
+    rows = [
+        (
+            each["model"],
+            each["provider"],
+            _usd(each, "cost_bound"),
+            each["cost_tier"],
+            _LATENCY.get(each["latency_rank"], str(each["latency_rank"])),
+            each["health"],
+            each["room"],
+            "yes" if each["kept"] else f"no: {each['lost']}",
+            ", ".join(_marks(place, each, document, routing)),
+        )
+        for place, each in enumerate(routing["candidates"])
+    ]
+    pairs = [
+        ("choice", "left to Palyra" if routing["open"] else "the caller's"),
+        ("chosen by", f"{routing['by']}: {routing['reason']}"),
+        ("session's model", routing["session_model"]),
+        ("made cheaper by", ", ".join(routing["degraded_by"])),
+    ]
+    return ["Candidates", *table(header, rows, frozenset((2,))), *_pairs(pairs)]
+
+
+def _marks(place: int, candidate: Document, document: Document, routing: Document) -> list[str]:
+    """What a candidate is to the call; the first one is what the caller named."""
+    name = candidate["model"]
+    actual = name == document["model"] and candidate["provider"] == document["provider"]
+    asked = "default" if document["requested_model"] == _AUTO else "requested"
+    recommended = document.get("recommended_model")
+    # Two providers may have models of one id: what is said of it is said of the one that serves the call.
+    elsewhere = name == document["model"] and not actual
+    marks = (
+        (asked, place == 0),
+        ("session", name == routing["session_model"] and not elsewhere),
+        ("recommended", name == recommended and not elsewhere),
+        ("actual", actual),
+    )
+    return [mark for mark, holds in marks if holds]
+
+
+def _terms(document: Document) -> list[str]:
+    return ["Mode", f"  {document['mode']}, from {document.get('mode_origin') or 'the configuration'}"]
+
+
+def _route(document: Document) -> list[str]:
+    pairs = [
+        ("route", f"{document.get('route') or '-'}: {document.get('route_reason') or 'as requested'}"),
+        ("recommended", document.get("recommended_model")),
+        ("actual", f"{document['model']} at {document['provider']}" if document["would_run"] else "none"),
+    ]
+    return ["Route", *_pairs(pairs)]
+
+
+def _chain(document: Document, followed: Sequence[Document]) -> list[str]:
+    """The parts of a call that was taken up elsewhere, each of which was held and settled by itself."""
+    if not followed:
+        return []
+    rows = [
+        (
+            each["request_id"],
+            each["model"] or "-",
+            each["provider"] or "-",
+            each["state"],
+            _usd(each["settlement"], "cost") if each.get("settlement") else "-",
+            each.get("route_reason") or each["message"] or "as requested",
+        )
+        for each in (document, *followed)
+    ]
+    header = ("request", "model", "provider", "state", "cost", "why")
+    return ["Taken up elsewhere", *table(header, rows, frozenset((4,)))]
 
 
 def _evaluations(evaluations: Sequence[Document], told: str) -> list[str]:
@@ -172,7 +331,7 @@ def _price(price: Document | None) -> list[str]:
         "Price",
         (
             f"  {price['provider']}/{price['model']}: entry {price['entry_id']} of {price['source']},"
-            f" price book {price['book_version']}{known}"
+            f" price book {price['book_version'][:_BOOK_CHARS]}{known}"
         ),
     ]
 
@@ -203,7 +362,28 @@ def _settlement(settlement: Document | None) -> list[str]:
             for line in settlement["lines"]
         ]
         bill = table(("line", "quantity", "USD per million", "USD"), rows, frozenset((1, 2, 3)))
-    return ["Settlement", *_pairs(pairs), *bill]
+    return ["Settlement", *_pairs(pairs), *bill, *_attempts(settlement.get("attempts") or ())]
+
+
+def _attempts(attempts: Sequence[Document]) -> list[str]:
+    """Every try at a provider, in milliseconds since the call was decided."""
+    if not attempts:
+        return []
+    rows = [
+        (
+            each["provider"],
+            each["model"],
+            str(each["began_ms"]),
+            str(each["ended_ms"]),
+            "-" if each["status"] is None else str(each["status"]),
+            each["outcome"],
+            each["then"] or "-",
+            each["message"],
+        )
+        for each in attempts
+    ]
+    header = ("provider", "model", "began ms", "ended ms", "status", "outcome", "then", "message")
+    return ["  Attempts", *table(header, rows, frozenset((2, 3, 4)))]
 
 
 def _upstream(settlement: Document) -> str | None:
@@ -221,10 +401,18 @@ def _counterfactual(record: Document | None) -> list[str]:
     would = ", ".join(record["would"]) or "nothing different"
     pairs = [
         ("would", f"{would} (outcome {record['outcome']})"),
+        ("model", record.get("model")),
         ("output cap", record["clamped_output_tokens"]),
-        ("cost", _usd(record, "cost") if record["cost_nano_usd"] is not None else None),
+        ("cost", _shadow_cost(record)),
     ]
     return ["If dry-run budgets were enforced", *_pairs(pairs)]
+
+
+def _shadow_cost(record: Document) -> str | None:
+    """What it would have cost, or could at most where the call is not over or did not run."""
+    if record["cost_nano_usd"] is not None:
+        return _usd(record, "cost")
+    return None if record["cost_bound_nano_usd"] is None else f"at most {_usd(record, 'cost_bound')}"
 
 
 def _pairs(pairs: Sequence[tuple[str, object]]) -> list[str]:

@@ -38,6 +38,7 @@ class SqliteStore:
     """Ledger and records on one SQLite file. Open it on the loop that will use it; close it on the same."""
 
     others = None
+    routing = None
     """Nobody else has this ledger."""
 
     def __init__(self, path: Path, now: Callable[[], Instant], loop: asyncio.AbstractEventLoop) -> None:

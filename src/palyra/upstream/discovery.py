@@ -68,11 +68,16 @@ class _Answer:
             self.result.set_exception(error(failure.message, detail={"kind": failure.kind.value}))
 
 
+def list_path(kind: ProviderKind) -> bytes:
+    """Where a provider lists its models, below its version root."""
+    return b"/models?limit=1000" if kind is ProviderKind.anthropic else b"/models"
+
+
 async def list_models(
     upstream: Upstream, provider_id: str, kind: ProviderKind, timeout_s: float
 ) -> list[DiscoveredModel]:
     """Ask a provider for its models. Raises UpstreamFailed or UpstreamTimedOut."""
-    path = b"/models?limit=1000" if kind is ProviderKind.anthropic else b"/models"
+    path = list_path(kind)
     answer = _Answer(asyncio.get_running_loop())
     headers = ((b"accept", b"application/json"),)
     call = upstream.send(UpstreamRequest(provider_id, b"GET", path, headers, b""), answer)

@@ -77,21 +77,21 @@ class Pool:
                 connection.start(call, now)
                 return call
         if self._closed:
-            self._loop.call_soon(call.fail, FailureKind.refused, "the gateway is shutting down")
+            self._loop.call_soon(call.fail, FailureKind.local, "the gateway is shutting down")
         elif self._has_room() or len(self._waiting) - len(self._opening) < self._size.waiting:
             self._waiting.append(call)
             self._watch_waiting()
             self._fill()
         else:
             message = f"more than {self._size.waiting} calls wait for a connection to the provider"
-            self._loop.call_soon(call.fail, FailureKind.refused, message)
+            self._loop.call_soon(call.fail, FailureKind.local, message)
         return call
 
     async def close(self) -> None:
         """End everything: calls get ``failed``, then every socket and task is gone."""
         self._closed = True
         while self._waiting:
-            self._waiting.popleft().fail(FailureKind.refused, "the gateway is shutting down")
+            self._waiting.popleft().fail(FailureKind.local, "the gateway is shutting down")
         if self._waiting_timer is not None:
             self._waiting_timer.cancel()
             self._waiting_timer = None

@@ -82,7 +82,7 @@ class HttpUpstream:
         """Start a call; see ``lifecycle.wire.Upstream``."""
         route = self._routes.get(request.provider_id)
         if route is None:
-            return self._refuse(sink, FailureKind.refused, f"no provider {request.provider_id!r}")
+            return self._refuse(sink, FailureKind.local, f"no provider {request.provider_id!r}")
         try:
             head = route.head.build(request.method, request.path, request.headers, len(request.body))
         except ValueError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from fakes.desk import FakeDesk
 from fakes.records import FakeClock, FakeLedger, FakeRecords
 from palyra.api.app import create_api
 from palyra.api.deps import ApiDeps, Health, Sample
@@ -67,7 +68,7 @@ def plane() -> Iterator[Plane]:
         ledger=ledger,
         clock=clock,
         prices=lambda: {"version": "b1", "items": [{"model": "gpt-4o-mini"}]},
-        models=lambda: {"items": [{"id": "gpt-4o-mini"}]},
+        models=FakeDesk(),
         health=lambda: health[-1],
         samples=lambda: [Sample("palyra_calls", "counter", "Calls.", {"outcome": "admit"}, 3)],
         hosts=frozenset({"127.0.0.1", "localhost", "::1"}),

@@ -30,13 +30,23 @@ TABLE = {
     "WrongHost": (421, "wrong_host", None),
     "IdempotencyMismatch": (422, "idempotency_mismatch", None),
     "Overloaded": (429, "overloaded", None),
+    "CapacityDeferred": (429, "capacity_deferred", None),
+    "ProviderUnavailable": (503, "provider_unavailable", None),
     "UpstreamFailed": (502, "upstream_failed", None),
     "LedgerUnavailable": (503, "ledger_unavailable", None),
     "Outbid": (503, "ledger_unavailable", None),
     "RulesStale": (503, "ledger_unavailable", None),
     "UpstreamTimedOut": (504, "upstream_timeout", None),
 }
-WITH_RETRY_AFTER = {"IdempotencyInFlight", "Overloaded", "LedgerUnavailable", "Outbid", "RulesStale"}
+WITH_RETRY_AFTER = {
+    "CapacityDeferred",
+    "IdempotencyInFlight",
+    "LedgerUnavailable",
+    "Outbid",
+    "Overloaded",
+    "ProviderUnavailable",
+    "RulesStale",
+}
 
 
 def all_errors() -> dict[str, type[PalyraError]]:

@@ -272,7 +272,7 @@ async def test_a_bug_on_the_path_of_a_call_is_an_error_for_its_caller_only(
 ) -> None:
     async with serving() as (url, bench), Wire(url) as wire:
         with monkeypatch.context() as broken:
-            broken.setattr("palyra.lifecycle.admit.plan_call", None)
+            broken.setattr("palyra.lifecycle.flow.plan_call", None)
             wire.send(asked(url))
             reply = await wire.reply()
         assert (reply.status, reply.error()["code"]) == (500, "internal_error")

@@ -6,9 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from fakes.calls import evaluation, refused, served
-from palyra.lifecycle.decision import CallState, StoredDecision
+from palyra.lifecycle.decision import AttemptRecord, CallState, RoutingRecord, StoredDecision
 from palyra.reports.explain import decision_document, decision_page
 from palyra.reports.page import explain_lines, headline
+from palyra.routing.choose import Health, Option
+from palyra.routing.complexity import Features
 
 
 def document(stored: StoredDecision) -> dict[str, Any]:
@@ -19,6 +21,116 @@ def ended(state: CallState, **changes: Any) -> StoredDecision:
     stored = served()
     assert stored.settlement is not None
     return StoredDecision(stored.decision, state, replace(stored.settlement, state=state, **changes))
+
+
+def routed() -> StoredDecision:
+    """A call for ``auto`` that ran on another model than the default."""
+    options = (
+        Option("gpt-4o", "openai", 9_000_000, 2, 2),
+        Option("gpt-4o-mini", "openai", 660_000, 0, 1),
+        Option("gpt-4o-mini", "azure", 660_000, 0, 0, Health.COOLING, "waiting"),
+        Option("house", "local", None, 1, 7, Health.OPEN, "ready", "has no tools"),
+    )
+    record = RoutingRecord(
+        version=1,
+        features=Features(400, 100, 3, 2, 1, wants_json=True),
+        score=412,
+        open=True,
+        default_model="gpt-4o",
+        sticky="gpt-4o-mini",
+        options=options,
+        by="session",
+        reason="the session runs on it",
+        degraded_by=("each-daily", "all"),
+    )
+    stored = served()
+    decision = replace(
+        stored.decision, requested_model="auto", recommended_model="gpt-4o-mini", routing=record
+    )
+    return replace(stored, decision=decision)
+
+
+ROUTED = """\
+Complexity
+  score           0.412 of 1, by version 1 of the weights
+  text            400 bytes, about 100 tokens
+  messages        3
+  tools           2
+  pictures        1
+  strict JSON     yes
+
+Candidates
+  model        provider         cost  tier      latency   health   room     kept              is
+  gpt-4o       openai      0.009 USD  premium   high      ok       ready    yes               default
+  gpt-4o-mini  openai    0.00066 USD  low       standard  ok       ready    yes               \
+session, recommended, actual
+  gpt-4o-mini  azure     0.00066 USD  low       low       cooling  waiting  yes
+  house        local         unknown  standard  7         open     ready    no: has no tools
+  choice          left to Palyra
+  chosen by       session: the session runs on it
+  session's model gpt-4o-mini
+  made cheaper by each-daily, all
+"""
+
+
+def test_how_the_model_was_chosen_is_shown() -> None:
+    lines = explain_lines(document(routed()))
+    begin, end = lines.index("Complexity"), lines.index("Budgets")
+    assert "\n".join(lines[begin:end]) == ROUTED
+    assert lines.index("Estimate") < begin
+
+
+def failed_over() -> dict[str, Any]:
+    """A call whose provider failed twice, as the API shows it: with what took it up."""
+    attempts = (
+        AttemptRecord("openai", "gpt-4o-mini", 0, 210, 503, "overloaded", "it answered 503", "retry"),
+        AttemptRecord("openai", "gpt-4o-mini", 460, 480, None, "unreachable", "", "failover"),
+    )
+    first = ended(CallState.RELEASED, reason="refused by the provider", attempts=attempts)
+    second = served("req_1.2")
+    taken = replace(
+        second.decision, model="house", provider="local", continues="req_1", route_reason="openai failed"
+    )
+    return document(first) | {"continued_as": [document(replace(second, decision=taken))]}
+
+
+def test_every_try_at_a_provider_is_shown() -> None:
+    page = "\n".join(explain_lines(failed_over()))
+    assert (
+        """\
+  Attempts
+  provider  model        began ms  ended ms  status  outcome      then      message
+  openai    gpt-4o-mini         0       210     503  overloaded   retry     it answered 503
+  openai    gpt-4o-mini       460       480       -  unreachable  failover
+"""
+        in page
+    )
+
+
+def test_a_call_that_was_taken_up_elsewhere_is_told_to_its_end() -> None:
+    lines = explain_lines(failed_over())
+    assert lines[0] == (
+        "The call of alice (nightly) to gpt-4o-mini was admitted in enforced mode; nothing was charged "
+        "(refused by the provider). It was taken up by house at local: it cost 0.000066 USD."
+    )
+    page = "\n".join(lines)
+    assert (
+        """\
+Taken up elsewhere
+  request  model        provider  state             cost  why
+  req_1    gpt-4o-mini  openai    released  0.000066 USD  as requested
+  req_1.2  house        local     settled   0.000066 USD  openai failed
+"""
+        in page
+    )
+    assert page.index("---- req_1.2") < page.index("  continues       req_1")
+    assert page.count("Settlement") == 2
+
+
+def test_a_call_that_nobody_could_take_up_says_why() -> None:
+    shown = failed_over()
+    shown["continued_as"] = [document(refused("req_1.2"))]
+    assert "It could not be taken up elsewhere: each-daily: 4.50 USD would be" in headline(shown)
 
 
 def test_money_is_an_integer_beside_a_decimal_string() -> None:

@@ -1,6 +1,6 @@
 """Every SQL statement of the PostgreSQL adapter, static and named. Parameters are bound, never pasted.
 
-The functions that they call are made by revision 0003.
+The functions that they call are made by revisions 0003 and 0004.
 """
 
 from collections.abc import Mapping
@@ -114,6 +114,23 @@ SELECT policy_id, metric, entity, window_start, b.posted, b.held, b.shadow_poste
   a.claimed
 FROM balances b JOIN accounts a USING (policy_id, metric, entity, window_start)
 """
+
+CLAIM_SLOTS: Final = "SELECT granted, sharers, short FROM palyra_claim_slots($1, $2, $3, $4)"
+# Rows of gateways that are gone say nothing.
+DROP_DEAD_SLOTS: Final = """
+DELETE FROM slots WHERE node NOT IN (
+  SELECT id FROM nodes WHERE is_open AND lease_until > clock_timestamp() - interval '1 hour'
+)
+"""
+SESSION_MODEL: Final = "SELECT model, at FROM session_models WHERE principal = $1 AND session = $2"
+# The first gateway that chose for a session wins, until a move is wanted ($5) or it was idle too long ($6).
+KEEP_SESSION_MODEL: Final = """
+INSERT INTO session_models AS known (principal, session, model, at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (principal, session) DO UPDATE SET at = greatest(known.at, excluded.at),
+  model = CASE WHEN $5 OR known.at < $6 THEN excluded.model ELSE known.model END
+RETURNING model
+"""
+DROP_OLD_SESSION_MODELS: Final = "DELETE FROM session_models WHERE at < $1"
 
 LEDGER: Final = "SELECT ledger::text FROM rules"
 RULES_VERSION: Final = "SELECT version FROM rules"

@@ -34,6 +34,7 @@ from palyra.store.postgres.reading import Reading
 from palyra.store.postgres.records import PostgresRecords
 from palyra.store.postgres.retention import drop_old_months
 from palyra.store.postgres.revision import check_server, connect_patiently
+from palyra.store.postgres.routing import SharedRouting
 from palyra.store.postgres.share import Slicing
 from palyra.store.postgres.spool import Spool
 from palyra.store.postgres.succession import Amend, Succession
@@ -75,6 +76,7 @@ class PostgresStore:
         self._reading = Reading(url, scale.name)
         self.records = PostgresRecords(self._tenure.writer, self.ledger, now, self._reading)
         self.others = PostgresOthers(self._tenure.writer, self.ledger, self._reading)
+        self.routing = SharedRouting(self._reading, lambda: self.node, now)
         self.last_instant = Instant(0)
         self.in_doubt = 0
         """Calls posted as held, of all gateways, as counted last."""
@@ -233,6 +235,7 @@ class PostgresStore:
         await self._reading.rows(sql.DROP_OLD_CLAIMS, self._now())
         await self._reading.rows(sql.DROP_EMPTY_SLICES, self.node)
         ((self.in_doubt,),) = await self._reading.rows(sql.COUNT_IN_DOUBT)
+        await self.routing.tidy()
 
     async def _read_rules_version(self) -> int:
         ((version,),) = await self._reading.rows(sql.RULES_VERSION)

@@ -1,4 +1,4 @@
-"""What there is to call and what it costs: models and prices."""
+"""What everything costs: the price book."""
 
 from starlette.responses import JSONResponse, Response
 
@@ -8,8 +8,8 @@ from palyra.api.routes import Routes
 from palyra.api.schemas import Listing
 
 
-class Catalog:
-    """Handlers of ``/prices`` and ``/models``."""
+class Prices:
+    """Handlers of ``/prices``."""
 
     def __init__(self, deps: ApiDeps) -> None:
         self._deps = deps
@@ -17,12 +17,7 @@ class Catalog:
     def install(self, routes: Routes) -> None:
         """Add the routes."""
         routes.add("GET", "/prices", self.list_prices, READ, answer=Listing)
-        routes.add("GET", "/models", self.list_models, READ, answer=Listing)
 
     async def list_prices(self) -> Response:
         """The price book: its version, and every entry with source and validity."""
         return JSONResponse(dict(self._deps.prices()))
-
-    async def list_models(self) -> Response:
-        """The registry: every model with provider, tiers and limits."""
-        return JSONResponse(dict(self._deps.models()))

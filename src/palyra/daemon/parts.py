@@ -1,0 +1,54 @@
+"""Parts of the engine that are made of the settings alone, for the daemon and for commands without one."""
+
+from palyra.config.settings import ProviderSettings, Settings
+from palyra.core.errors import FieldError
+from palyra.lifecycle.providers import Providers, ProviderTerms
+from palyra.lifecycle.sessions import Sessions
+from palyra.registry.models import Catalog
+from palyra.registry.registry import Registry
+from palyra.upstream.deadlines import Deadlines
+from palyra.upstream.guard import check_provider_url
+from palyra.upstream.provider import ProviderEndpoint
+from palyra.upstream.request_head import ProviderKind
+
+
+def make_registry(settings: Settings, catalog: Catalog) -> Registry:
+    """The configured providers and models; nothing is discovered yet."""
+    providers = [each.provider() for each in settings.providers]
+    return Registry(providers, settings.models, catalog, settings.governance.default_model)
+
+
+def make_providers(settings: Settings) -> Providers:
+    """Their breakers, cooldowns and slots."""
+    terms = {
+        each.id: ProviderTerms(each.credential_id, each.concurrency, each.credential_concurrency)
+        for each in settings.providers
+    }
+    return Providers(terms, settings.routing.resilience)
+
+
+def make_sessions(settings: Settings) -> Sessions:
+    """The memory of which session runs on which model."""
+    return Sessions(settings.routing.rules.sticky_ns)
+
+
+def endpoint_of(provider: ProviderSettings) -> ProviderEndpoint:
+    """The provider as the upstream adapter wants it. Raises FieldError for a URL that is not allowed."""
+    try:
+        url = check_provider_url(provider.base_url)
+    except FieldError as error:
+        raise error.under(f"providers[{provider.id}]") from None
+    default = Deadlines()
+    return ProviderEndpoint(
+        id=provider.id,
+        kind=ProviderKind(provider.kind.value),
+        url=url,
+        credential=provider.credential,
+        ca_file=provider.ca_file,
+        deadlines=Deadlines(
+            connect=provider.connect_timeout_s or default.connect,
+            first_byte=provider.first_byte_timeout_s or default.first_byte,
+            idle=provider.idle_timeout_s or default.idle,
+            total=provider.total_timeout_s or default.total,
+        ),
+    )
