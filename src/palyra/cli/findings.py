@@ -13,8 +13,9 @@ from palyra.config.settings import ProviderSettings, Settings
 from palyra.core.errors import FieldError, ModelNotFound
 from palyra.core.instant import Instant, isoformat
 from palyra.pricing.book import PriceBook
-from palyra.registry.models import Kind, Model
+from palyra.registry.models import ENDPOINT_PATHS, Kind, Model, ModelEntry, Role
 from palyra.registry.registry import AUTO, Registry
+from palyra.routing.rules import Smart
 from palyra.upstream.guard import check_provider_url
 
 _SQLITE_FIXED = (3, 51, 3)
@@ -71,6 +72,7 @@ def examine(patient: Patient, database: Callable[[], Finding], probe: Probe | No
         *([sqlite_version(sqlite3.sqlite_version_info, sqlite3.sqlite_version)] if has_file else []),
         *_providers(patient.settings, probe),
         *_models(patient),
+        *_routing(patient),
         *_prices(patient),
         *_budgets(patient),
         *_access(patient.settings),
@@ -100,8 +102,14 @@ def _server(settings: Settings) -> Iterator[Finding]:
 
 
 def _providers(settings: Settings, probe: Probe | None) -> Iterator[Finding]:
+    if not any(provider.enabled for provider in settings.providers):
+        step = "write enabled = true for one of them"
+        yield Finding("providers", Status.FAIL, "all are disabled: every call is refused", step)
     for provider in settings.providers:
         check = f"provider {provider.id}"
+        if not provider.enabled:
+            yield Finding(check, Status.OK, "is disabled: it serves nothing, and is not asked")
+            continue
         try:
             check_provider_url(provider.base_url)
         except FieldError as error:
@@ -119,7 +127,9 @@ def _credential(provider: ProviderSettings, check: str, settings: Settings) -> I
     if provider.credential_ref is not None:
         # One provider of several without its key is a choice; none with one is a daemon that serves nothing.
         usable = any(
-            each.credential is not None or each.credential_ref is None for each in settings.providers
+            each.credential is not None or each.credential_ref is None
+            for each in settings.providers
+            if each.enabled
         )
         step = f"set the variable {provider.credential_ref.removeprefix('env:')} where the daemon starts"
         message = f"no credential: {provider.credential_ref} is not set"
@@ -146,11 +156,73 @@ def _models(patient: Patient) -> Iterator[Finding]:
         return
     if not model.enabled:
         yield Finding("default model", Status.FAIL, f"{default!r} is disabled", "enable it or name another")
-    elif model not in settings.models:
+    elif model.origin != "config":
         yield from _priced(patient, "default model", model)
 
 
-def _priced(patient: Patient, check: str, model: Model) -> Iterator[Finding]:
+def _routing(patient: Patient) -> Iterator[Finding]:
+    """Whether routing and failover have anything to go to."""
+    settings, registry = patient.settings, patient.registry
+    rules = settings.routing.rules
+    declared = [model for model in registry.all_models() if model.enabled and model.fallbacks]
+    for model in declared:
+        yield from _fallbacks(model, patient)
+    if declared and not rules.failover:
+        message = f"routing.failover is off: the fallbacks of {declared[0].id} are not used when calls fail"
+        yield Finding("failover", Status.WARN, message, "write failover = true, or remove the fallbacks")
+    if rules.smart is Smart.NEVER:
+        yield Finding("routing", Status.OK, "smart = never: every call runs on the model that it names")
+        return
+    if rules.discovered_too:
+        yield Finding("routing", Status.OK, f"smart = {rules.smart.value}: chooses among all models")
+        return
+    chosen = [each for each in registry.all_models() if _may_be_chosen(each)]
+    unpriced = [each.id for each in chosen if not _has_price(patient, each)]
+    message = f"smart = {rules.smart.value}: chooses among {len(chosen)} models that are configured"
+    if len(chosen) <= 1 and rules.smart is Smart.ALWAYS:
+        step = 'declare the models to choose from under [[models]], or write candidates = "all"'
+        yield Finding("routing", Status.WARN, f"{message}: there is nothing to choose", step)
+    elif unpriced and len(chosen) > 1:
+        told = f"{message}, but takes those without a price for the dearest: {', '.join(unpriced)}"
+        yield Finding("routing", Status.WARN, told, "write a price for each")
+    else:
+        yield Finding("routing", Status.OK, message)
+
+
+def _fallbacks(model: Model, patient: Patient) -> Iterator[Finding]:
+    """Names in ``fallbacks`` that would be skipped when they are needed."""
+    registry, check = patient.registry, f"model {model.id}"
+    formats = _formats(patient, model)
+    for name in model.fallbacks:
+        try:
+            found = registry.find(name)
+        except ModelNotFound as error:
+            step = "correct fallbacks; nothing, if its provider lists it"
+            yield Finding(check, Status.WARN, f"its fallback is not known: {error.message}", step)
+            continue
+        if not found.enabled:
+            message = f"its fallback {name!r} is disabled and never used"
+            yield Finding(check, Status.WARN, message, "enable it, or remove it from fallbacks")
+        elif not formats & _formats(patient, found):
+            message = f"its fallback {name!r} speaks no wire format of {model.provider!r} and is never used"
+            yield Finding(check, Status.WARN, message, "name a model of the same wire format")
+
+
+def _formats(patient: Patient, model: Model) -> set[str]:
+    return {each for each in ENDPOINT_PATHS if patient.registry.speaks(model.provider, each)}
+
+
+def _may_be_chosen(model: Model) -> bool:
+    return model.enabled and model.role is Role.CHAT and model.origin == "config"
+
+
+def _has_price(patient: Patient, model: Model) -> bool:
+    kind = patient.registry.kind_of(model.provider).value
+    names = dict.fromkeys((model.upstream_name, model.id))
+    return any(patient.prices.find(model.provider, kind, name, patient.now) is not None for name in names)
+
+
+def _priced(patient: Patient, check: str, model: Model | ModelEntry) -> Iterator[Finding]:
     kind = patient.registry.kind_of(model.provider).value
     for name in dict.fromkeys((model.upstream_name, model.id)):
         sheet = patient.prices.find(model.provider, kind, name, patient.now)

@@ -10,8 +10,8 @@ from palyra.config.load import FILE_NAME
 
 TEMPLATE = """\
 # The configuration of Palyra. Unknown keys are errors. Check it with: palyra doctor
-# Single values of [server], [auth], [governance], [scale] and [retention] can also come from the environment:
-# PALYRA_SERVER_PORT=9000, PALYRA_GOVERNANCE_MODE=dry_run ...
+# Single values of the tables in single brackets can also come from the environment:
+# PALYRA_SERVER_PORT=9000, PALYRA_GOVERNANCE_MODE=dry_run, PALYRA_ROUTING_RETRIES=0 ...
 
 [server]
 host = "127.0.0.1"                        # other machines: allow_remote = true, and TLS or a proxy
@@ -44,7 +44,26 @@ database = "sqlite:///palyra.db"          # relative to where the daemon is star
 mode = "enforced"                         # suggest: only tell | dry_run: tell what would happen | enforced
 timezone = "UTC"                          # where days and months begin, for example "Europe/Prague"
 unknown_price = "deny"                    # no price, but a money budget: deny | ceiling | allow
-# default_model = "gpt-4o-mini"           # what the model name "auto" stands for
+# default_model = "gpt-4o-mini"           # what the model name "auto" stands for: palyra models set MODEL
+
+[routing]                                 # which model a call gets, and what happens when a provider fails
+# smart = "auto"                          # whose choice is Palyra's: never | auto (who asks for it) | always
+# candidates = "configured"               # among the models below, or all that the providers list: all
+# sticky_s = 3600                         # a session keeps its model so long; 0: never
+# failover = true                         # before the first byte, take a failed call up elsewhere
+# retries = 2                             # again at the same provider, before that
+# retry_base_s = 0.25                     # waits double from here ...
+# retry_cap_s = 4.0                       # ... up to here
+# retry_after_max_s = 10.0                # a longer Retry-After of a provider is not waited for
+# breaker_failures = 5                    # so many failures in a row, and a provider is left alone ...
+# breaker_open_s = 30.0                   # ... for so long, doubling ...
+# breaker_open_max_s = 300.0              # ... up to here
+# capacity_wait_s = 30.0                  # how long a call waits for room at its provider
+
+[discovery]                               # asking the providers for their models
+# ttl_s = 300.0                           # how long a list holds
+# timeout_s = 5.0                         # how long a provider may take to give it
+# health_ttl_s = 60.0                     # how long a connection test holds
 
 # Credentials are only pointed to: env:NAME or file:/path.
 [[providers]]
@@ -66,6 +85,12 @@ credential = "env:ANTHROPIC_API_KEY"
 # base_url = "http://127.0.0.1:8000/v1"
 # total_timeout_s = 600                   # also: connect_timeout_s, first_byte_timeout_s, idle_timeout_s
 # ca_file = "/etc/palyra/ca.pem"          # trusted besides the roots of the system
+# enabled = true                          # false: it serves nothing and is not asked
+# display_name = "House models"           # how people see it
+# endpoints = ["chat_completions"]        # the wire formats it speaks, if not all of its kind
+# discover = true                         # whether it is asked for its models
+# concurrency = 8                         # calls in flight at it; those above wait for room
+# credential_concurrency = 8              # ... with its credential, at whatever provider
 
 # Models are found by asking the providers, and their prices come from the built-in price book
 # (palyra prices list). Write down only what differs.
@@ -80,6 +105,8 @@ credential = "env:ANTHROPIC_API_KEY"
 # output_limit = 8_192                    # tokens of one answer
 # capabilities = ["tools", "json", "streaming"]
 # enabled = true
+# aliases = ["house"]                     # further names that clients may ask for
+# fallbacks = ["gpt-4o-mini"]             # what to try instead, in this order
 # price = { input = "0.15", output = "0.60", cache_read = "0.075" }   # USD per million tokens
 
 # Negotiated prices; they win over the built-in ones.
@@ -100,7 +127,7 @@ interval = "day"                          # request | hour | day | week | month 
 # timezone = "Europe/Prague"              # else that of [governance]
 soft_limit = "8.00"                       # passed: the call runs and the caller is warned
 hard_limit = "10.00"                      # never passed
-action = "block"                          # block | approval_required | alert
+action = "block"                          # block | approval_required | alert | degrade (to a cheaper model)
 thresholds = [{ at = 0.8, then = "notify" }]
 
 # [[budgets]]

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from fakes.calls import served
+from fakes.desk import FakeDesk
 from fakes.records import NOON, FakeClock, FakeLedger, FakeRecords
 from palyra.api.app import create_api
 from palyra.api.deps import ApiDeps, Health
@@ -89,7 +90,7 @@ def shell() -> Shell:
         ledger=FakeLedger(),
         clock=clock,
         prices=lambda: {"items": []},
-        models=lambda: {"items": []},
+        models=FakeDesk(),
         health=lambda: Health(writable=True),
         samples=list,
         hosts=frozenset({"localhost"}),
