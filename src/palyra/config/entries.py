@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TypeVar
@@ -16,6 +17,7 @@ from palyra.core.errors import FieldError
 from palyra.core.limits import LABEL_CHARS_MAX, TOKENS_MAX, UPSTREAM_TOTAL_S
 from palyra.identity.keys import ApiKey, parse_key_entry
 from palyra.pricing.entry import PriceEntry, parse_price_entry
+from palyra.pricing.rates import tier_of
 from palyra.registry.models import (
     KIND_ENDPOINTS,
     Capability,
@@ -56,12 +58,13 @@ def read_models(
     prices: list[PriceEntry] = []
     for section in sections:
         model = _model(section, providers)
-        models.append(model)
         price = section.table("price")
         section.finish()
         entry = _inline_price(price, model, report) if isinstance(section.data.get("price"), dict) else None
         if entry is not None:
             prices.append(entry)
+            model = _with_tier(model, entry)
+        models.append(model)
     _refuse_repeats(sections, [f"{model.provider}/{model.id}" for model in models], "id")
     _refuse_taken_aliases(sections, models)
     return models, prices
@@ -172,6 +175,14 @@ def _model(section: Section, providers: Sequence[str]) -> ModelEntry:
         aliases=aliases,
         fallbacks=_fallbacks(section, {model_id, f"{provider}/{model_id}", *aliases}),
     )
+
+
+def _with_tier(model: ModelEntry, entry: PriceEntry) -> ModelEntry:
+    """The model with the tier of its own price, unless the operator says another."""
+    price = entry.rates.input if entry.rates.output is None else entry.rates.output
+    if model.cost_tier is not None or price is None:
+        return model
+    return replace(model, cost_tier=CostTier(tier_of(price)))
 
 
 def _optional_choice(section: Section, name: str, enum: type[Choice], default: Choice) -> Choice | None:

@@ -27,6 +27,9 @@ def read_routing(section: Section) -> RoutingSettings:
     rules, retries, breaker = RoutingRules(), Retries(), BreakerSettings()
     candidates = section.choice("candidates", Candidates, Candidates.CONFIGURED)
     open_ns = _nanoseconds(section, "breaker_open_s", breaker.open_ns)
+    open_max_ns = _nanoseconds(section, "breaker_open_max_s", max(breaker.open_max_ns, open_ns))
+    if open_max_ns < open_ns:
+        section.wrong("breaker_open_max_s", "is less than breaker_open_s; write at least as much")
     settings = RoutingSettings(
         RoutingRules(
             smart=section.choice("smart", Smart, rules.smart),
@@ -45,7 +48,7 @@ def read_routing(section: Section) -> RoutingSettings:
             BreakerSettings(
                 section.integer("breaker_failures", breaker.failures, least=1, most=_FAILURES_MAX),
                 open_ns,
-                max(open_ns, _nanoseconds(section, "breaker_open_max_s", breaker.open_max_ns)),
+                max(open_ns, open_max_ns),
             ),
             section.optional_seconds("capacity_wait_s", most=_HOUR_S) or Resilience().capacity_wait_s,
         ),

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from palyra.core.instant import END_OF_TIME, Instant, from_datetime, to_datetime
 from palyra.core.limits import LABEL_CHARS_MAX
 from palyra.pricing.base import DatedSheet, ListedPrice
 from palyra.pricing.entry import BEGINNING_OF_TIME
-from palyra.pricing.rates import STANDARD, Bracket, Rates, dearest, higher, plain
+from palyra.pricing.rates import STANDARD, Bracket, PriceTier, Rates, dearest, higher, plain, tier_of
 from palyra.pricing.sheet import PriceSheet
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ _TIER_KEYS = ("service_tier", "processing", "speed")
 _DAY = timedelta(days=1)
 _BEFORE_ALL = datetime(2000, 1, 1, tzinfo=UTC)
 _THOUSAND = 1_000
-_LOW_MOST = Decimal(1)
-_PREMIUM_LEAST = Decimal(12)
 
 
 class GenaiPrices:
@@ -111,13 +109,10 @@ class GenaiPrices:
         found = self._find(provider_id, provider_kind, model)
         return None if found is None else found[1].context_window
 
-    def price_tier(
-        self, provider_kind: str, model: str, provider_id: str = ""
-    ) -> Literal["low", "standard", "premium"] | None:
+    def price_tier(self, provider_kind: str, model: str, provider_id: str = "") -> PriceTier | None:
         """How dear the model is by its newest standard price, None if it is not priced.
 
-        Up to 1 USD per million output tokens is ``low``, from 12 USD on ``premium``; models without output
-        (embeddings) go by their input.
+        Models without output (embeddings) go by their input.
         """
         found = self._find(provider_id, provider_kind, model)
         if found is None:
@@ -128,7 +123,7 @@ class GenaiPrices:
             price = _price_above(prices, "input_mtok", -1)
         if price is None:
             return None
-        return "low" if price <= _LOW_MOST else "premium" if price >= _PREMIUM_LEAST else "standard"
+        return tier_of(price)
 
     def knows(self, provider_kind: str, model: str, provider_id: str = "") -> bool:
         """Whether there is an entry for this model (which may price none of our units)."""

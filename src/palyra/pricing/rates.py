@@ -3,9 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from typing import Literal
 
 STANDARD = "standard"
 """The service tier that is served when no other is named or known."""
+
+
+PriceTier = Literal["low", "standard", "premium"]
+_LOW_MOST = Decimal(1)
+_PREMIUM_LEAST = Decimal(12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +106,8 @@ def plain(price: Decimal) -> str:
 
 def _or(price: Decimal | None, fallback: Decimal | None) -> Decimal | None:
     return fallback if price is None else price
+
+
+def tier_of(price: Decimal) -> PriceTier:
+    """How dear a price per million output tokens is: ``low`` up to 1 USD, ``premium`` from 12 USD on."""
+    return "low" if price <= _LOW_MOST else "premium" if price >= _PREMIUM_LEAST else "standard"

@@ -144,6 +144,11 @@ class Model:
     sources: Mapping[str, Source] = field(default_factory=dict[str, Source], compare=False)
 
 
+def names_of(model: Model) -> tuple[str, ...]:
+    """Every name that asks for the model: its id, the id with its provider, its aliases."""
+    return (model.id, f"{model.provider}/{model.id}", *model.aliases)
+
+
 class Catalog(Protocol):
     """What a published price list knows of the models of a kind of provider."""
 

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import final
 
 from palyra.core.errors import ModelNotFound
@@ -30,7 +29,6 @@ class Registry:
         "_discovered",
         "_found",
         "_learned",
-        "_listed",
         "_names",
         "_own",
         "_providers",
@@ -67,7 +65,6 @@ class Registry:
             self._names.setdefault(model.id, model)
             for alias in model.aliases:
                 self._aliases.setdefault(alias, model)
-        self._listed = [self._under_own_name(model) for model in self._served.values()]
         self._found: dict[str, Model] = {}
         self._candidates: dict[tuple[str, bool], tuple[Model, ...]] = {}
 
@@ -116,15 +113,16 @@ class Registry:
         return model
 
     def models(self) -> list[Model]:
-        """Every enabled model, as ``GET /v1/models`` shows it.
-
-        One whose id another provider's model already has is listed as ``provider/id``.
-        """
-        return [model for model in self._listed if model.enabled]
+        """Every enabled model. Two providers may have the same id: see ``name_of``."""
+        return [model for model in self._served.values() if model.enabled]
 
     def all_models(self) -> list[Model]:
         """As ``models``, with those that are switched off by themselves or with their provider."""
-        return self._listed.copy()
+        return list(self._served.values())
+
+    def name_of(self, model: Model) -> str:
+        """The name that asks for exactly this model: its id, or ``provider/id`` where the id is another's."""
+        return model.id if self._names.get(model.id) is model else f"{model.provider}/{model.id}"
 
     def candidates(self, endpoint: str, *, discovered: bool) -> Sequence[Model]:
         """Enabled chat models that can be called on ``endpoint``, the operator's first and in his order.
@@ -217,11 +215,6 @@ class Registry:
             for entry in entries.values():
                 if (provider_id, entry.id) not in own:
                     yield describe(entry, "discovered", None, self._providers[provider_id], self._catalog)
-
-    def _under_own_name(self, model: Model) -> Model:
-        if self._names[model.id] is model:
-            return model
-        return replace(model, id=f"{model.provider}/{model.id}")
 
     def _chosen(self, discovered: bool) -> Iterator[Model]:
         served = self._served.values()

@@ -88,7 +88,7 @@ def choose(
     if not pool:
         return None
     home = next((each for each in pool if each.model == default), None)
-    held = next((each for each in pool if each.model == sticky), None)
+    held = next((each for each in _well(options) if each.model == sticky), None)
     if held is not None and traits.may_escalate:
         return Choice(held, "session", "the session runs on it")
     found = _by_preference(pool, home, traits.preference, score)
@@ -97,16 +97,30 @@ def choose(
         return found
     within = [each for each in pool if _cost(each) <= most]
     if within:
-        return Choice(min(within, key=_cheapest), "guardrail", "no dearer model than the default")
+        chosen = _by_preference(within, home, traits.preference, score).option
+        return Choice(chosen, "guardrail", "no dearer model than the default")
     return None if home is None else Choice(home, "guardrail", "no dearer model than the default")
 
 
 def cheaper(options: Sequence[Option], than: int | None) -> list[Option]:
-    """Options with a lower bill for this call, the dearest of them first: the least is given up."""
+    """Healthy options with a lower bill for this call, the dearest of them first: the least is given up.
+
+    Those without a free slot come last: a call that is moved may have to wait, and is not refused.
+    """
     if than is None:
         return []
-    found = [each for each in _usable(options) if each.cost is not None and each.cost < than]
-    return sorted(found, key=_dearest)
+    found = [each for each in _healthy(options) if each.cost is not None and each.cost < than]
+    return sorted(found, key=lambda each: (not _is_ready(each), *_dearest(each)))
+
+
+def from_cheapest(options: Sequence[Option]) -> list[Option]:
+    """Healthy options that have a price, those with a free slot first, and of these the cheapest."""
+    found = [each for each in _healthy(options) if each.cost is not None]
+    return sorted(found, key=lambda each: (not _is_ready(each), *_cheapest(each)))
+
+
+def _healthy(options: Sequence[Option]) -> list[Option]:
+    return [each for each in options if not each.lost and _is_healthy(each)]
 
 
 def _by_preference(pool: Sequence[Option], home: Option | None, preference: Preference, score: int) -> Choice:
@@ -115,7 +129,7 @@ def _by_preference(pool: Sequence[Option], home: Option | None, preference: Pref
             return Choice(min(pool, key=_cheapest), "low_cost", "the cheapest for this call")
         case Preference.LOW_LATENCY:
             return Choice(min(pool, key=_fastest), "low_latency", "the one that answers first")
-        case Preference.COMPLEXITY:
+        case _:
             if score >= HARD:
                 return Choice(min(_priced(pool), key=_dearest), "hard", f"complexity {_shown(score)} is high")
             if score <= EASY:
@@ -127,10 +141,14 @@ def _by_preference(pool: Sequence[Option], home: Option | None, preference: Pref
 
 def _usable(options: Sequence[Option]) -> list[Option]:
     """Those that can serve: healthy ones if there are any, and of these the ones with room if there are."""
+    pool = _well(options)
+    return [each for each in pool if _is_ready(each)] or pool
+
+
+def _well(options: Sequence[Option]) -> list[Option]:
+    """Those that can serve: healthy ones if there are any, else those that are at least not left alone."""
     pool = [each for each in options if not each.lost and each.health is not Health.OPEN]
-    for fine in (_is_healthy, _is_ready):
-        pool = [each for each in pool if fine(each)] or pool
-    return pool
+    return [each for each in pool if _is_healthy(each)] or pool
 
 
 def _priced(pool: Sequence[Option]) -> Sequence[Option]:

@@ -88,7 +88,8 @@ def test_an_enabled_provider_serves_what_a_disabled_one_would_have_served_first(
     found = registry(ModelEntry("m", "openai", "m"), providers=[off(OPENAI), LOCAL])
     found = found.with_discovered("local", [Listed("m")])
     assert found.resolve("m", CHAT).provider == "local"
-    assert names(found.all_models()) == ["openai/openai/m", "local/m"]
+    assert names(found.all_models()) == ["openai/m", "local/m"]
+    assert [found.name_of(model) for model in found.all_models()] == ["openai/m", "m"]
 
 
 def test_a_server_may_speak_less_than_its_kind() -> None:

@@ -103,7 +103,7 @@ def test_of_two_providers_the_operators_model_wins_and_the_prefix_reaches_the_ot
     )
     assert both.resolve("llama", "chat_completions").provider == "local"
     assert both.resolve("openai/llama", "chat_completions").provider == "openai"
-    assert [model.id for model in both.models()] == ["llama", "openai/llama", "other"]
+    assert [both.name_of(model) for model in both.models()] == ["llama", "openai/llama", "other"]
 
 
 def test_of_two_discovered_models_the_first_provider_wins() -> None:
