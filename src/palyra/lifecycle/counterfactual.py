@@ -1,7 +1,7 @@
 """What full enforcement of the dry-run policies would have done, on balances that live as if it had."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from msgspec import structs
 
@@ -11,10 +11,8 @@ from palyra.budgets.terms import Mode
 from palyra.ledger.account import NEVER_RUN, Account, Balance
 from palyra.lifecycle.decision import Counterfactual
 from palyra.lifecycle.estimate import Bound
+from palyra.lifecycle.survey import Weighed
 from palyra.lifecycle.weigh import CallCost, Judgement, Readings, evaluate_all, judge
-
-if TYPE_CHECKING:
-    from palyra.lifecycle.choice import Weighed
 
 _DRY_RUN = Mode.DRY_RUN
 
@@ -62,7 +60,7 @@ def shadow_of(readings: Readings, cost: CallCost, granted: Bound, mode: Mode) ->
     return Shadow(judgement, would)
 
 
-def shadow_amount(binding: Binding, amount: int, advised: "Weighed", shadow: Shadow) -> int:
+def shadow_amount(binding: Binding, amount: int, advised: Weighed, shadow: Shadow) -> int:
     """What the call holds on the shadow balance of one account, or NEVER_RUN.
 
     ``advised`` is the call on the model that full enforcement would have run it on.

@@ -114,8 +114,9 @@ class RoutingRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How the recommended model was chosen: everything that ``routing.choose`` went by (G1).
 
     ``score`` in thousandths, by ``version`` of the weights. ``open``: the caller left the choice to Palyra.
-    ``by`` is a word for programs, ``reason`` a sentence; ``degraded_by`` are the policies that asked for a
-    cheaper model.
+    ``by`` is a word for programs, ``reason`` a sentence; ``degraded_by`` are the policies that moved
+    the call to a cheaper model, ``would_degrade`` those that would have, had they been enforced. ``model`` at
+    ``provider`` is what was chosen before that.
     """
 
     version: int
@@ -128,6 +129,9 @@ class RoutingRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     by: str
     reason: str
     degraded_by: tuple[str, ...] = ()
+    provider: str = ""
+    model: str = ""
+    would_degrade: tuple[str, ...] = ()
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):

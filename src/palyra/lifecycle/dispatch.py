@@ -17,7 +17,7 @@ from palyra.core.limits import (
 )
 from palyra.ledger.event import Released, Settled
 from palyra.lifecycle.call import Call
-from palyra.lifecycle.decision import AttemptRecord, Settlement
+from palyra.lifecycle.decision import AttemptRecord, Settlement, call_id_of
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.idempotency import Header, Replay
 from palyra.lifecycle.plan import Plan
@@ -412,7 +412,9 @@ class Exchange:
             return
         headers = answer_headers(self._plan, self.headers, self.settlement)
         body = b"".join((*self._kept, held_back))
-        self._engine.replays.keep(self._plan.decision.request_id, Replay(status, tuple(headers), body))
+        self._engine.replays.keep(
+            call_id_of(self._plan.decision.request_id), Replay(status, tuple(headers), body)
+        )
 
     def _settle(self, then: str) -> None:
         reported = self._meter.reported()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from palyra.budgets.terms import Mode
 from palyra.core.errors import Overloaded, PalyraError
 from palyra.identity.keys import Subject
 from palyra.lifecycle.admit import admit
@@ -15,9 +16,16 @@ from palyra.lifecycle.estimate import cost_bound
 from palyra.lifecycle.idempotency import Header, Replay, claim_of, earlier_answer
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.recover import Recovery, attempt
-from palyra.lifecycle.respond import answer_headers, answer_lines, decision_headers, refusal
+from palyra.lifecycle.respond import (
+    answer_headers,
+    answer_lines,
+    decision_headers,
+    error_headers,
+    refusal,
+)
 from palyra.lifecycle.route import find_sheet
 from palyra.lifecycle.usual import UsualPlan, plan_call
+from palyra.routing.task import TaskClass
 
 CHEAPER_MODELS_MAX = 5
 
@@ -74,16 +82,21 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
             recovery = Recovery(call, subject, policies, claim, engine, plan)
             exchange = await recovery.go_on(exchange)
     except PalyraError as error:
-        error.headers = decision_headers(plan if recovery is None else recovery.plan)
+        error.headers = error_headers(error, plan if recovery is None else recovery.plan)
         raise
     return Answered(plan if recovery is None else recovery.plan, exchange)
 
 
 def _remember(plan: Plan, engine: Engine) -> None:
-    """Keep the session on the model that was chosen for it."""
+    """Keep the session on the model that was chosen for it: in a trial, on the one that would have been.
+
+    Work on the side, such as a summary, does not move it.
+    """
     decision = plan.decision
-    if decision.routing is not None and decision.routing.open:
-        engine.sessions.keep(decision.principal, decision.session, decision.model, decision.at)
+    interactive = decision.labels.task_class == TaskClass.PRIMARY_INTERACTIVE
+    if interactive and decision.routing is not None and decision.routing.open:
+        chosen = decision.model if decision.mode == Mode.ENFORCED else decision.recommended_model
+        engine.sessions.keep(decision.principal, decision.session, chosen, decision.at)
 
 
 def _refuse(plan: Plan, call: Call, subject: Subject, engine: Engine) -> Exception:
@@ -107,5 +120,5 @@ def _cheaper_models(plan: Plan, call: Call, subject: Subject, engine: Engine) ->
         sheet = find_sheet(model, kind, engine.prices, now)
         cost = cost_bound(sheet, call.ask, granted.input_tokens, granted.output_tokens)
         if cost is not None and cost < asked and subject.may_use(model.id):
-            found.append((cost, model.id))
+            found.append((cost, engine.registry.name_of(model)))
     return [model_id for _, model_id in sorted(found)[:CHEAPER_MODELS_MAX]]

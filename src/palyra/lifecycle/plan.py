@@ -15,9 +15,8 @@ from palyra.core.limits import LEASE_S
 from palyra.identity.keys import Subject
 from palyra.ledger.account import Hold
 from palyra.ledger.event import Reserved
-from palyra.lifecycle.authenticate import labels_of
 from palyra.lifecycle.call import Ask, Call
-from palyra.lifecycle.choice import Chooser, Routed, Weighed
+from palyra.lifecycle.choice import Routed, choose_route, elsewhere
 from palyra.lifecycle.counterfactual import Shadow, shadow_amount, shadow_of
 from palyra.lifecycle.decision import (
     ClampRecord,
@@ -33,6 +32,7 @@ from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.estimate import EXPECTED_OUTPUT_SHARE, Bound, expected_input
 from palyra.lifecycle.providers import Later
 from palyra.lifecycle.route import Route, price_record
+from palyra.lifecycle.survey import Survey, Weighed
 from palyra.lifecycle.weigh import CallCost, Judgement
 from palyra.lifecycle.wire import Endpoint
 from palyra.pricing.sheet import PriceSheet
@@ -87,9 +87,8 @@ def make_plan(call: Call, subject: Subject, policies: PolicyIndex, engine: Engin
 
     Raises ModelNotFound or ModelNotAllowed.
     """
-    labels = labels_of(subject, call.hints)
-    routed = Chooser(call, subject, labels, policies, engine, now).choose()
-    return _plan(call, labels, routed, engine, now, None)
+    survey = Survey(call, subject, policies, engine, now)
+    return _plan(survey, choose_route(survey), None)
 
 
 def plan_elsewhere(
@@ -102,10 +101,9 @@ def plan_elsewhere(
     tried: Sequence[Model],
 ) -> Plan | None:
     """Take a call up elsewhere whose reservation ``failed`` is over; None where nothing else may serve it."""
-    labels = labels_of(subject, call.hints)
-    chooser = Chooser(call, subject, labels, policies, engine, now)
+    survey = Survey(call, subject, policies, engine, now, tried[0])
     mode = ModeChoice(Mode(failed.mode), failed.mode_origin)
-    plans = (_plan(call, labels, routed, engine, now, failed) for routed in chooser.elsewhere(mode, tried))
+    plans = (_plan(survey, routed, failed) for routed in elsewhere(survey, mode, tried))
     return next((plan for plan in plans if plan.admitted), None)
 
 
@@ -114,9 +112,8 @@ def priority_of(labels: Labels) -> Priority:
     return TRAITS[TaskClass(labels.task_class)].priority
 
 
-def _plan(
-    call: Call, labels: Labels, routed: Routed, engine: Engine, now: Instant, failed: Decision | None
-) -> Plan:
+def _plan(survey: Survey, routed: Routed, failed: Decision | None) -> Plan:
+    call, labels, engine, now = survey.call, survey.labels, survey.engine, survey.now
     here, advised, judgement, mode = routed.here, routed.recommended, routed.judgement, routed.mode
     route, bound, cost = here.route, here.bound, here.cost
     shadow = _shadow(routed) if judgement.admitted else None
@@ -178,7 +175,7 @@ def _counterfactual(routed: Routed, shadow: Shadow | None) -> Counterfactual | N
         return None if shadow is None else shadow.record(here.cost)
     would: list[str] = []
     if routed.mode.mode is not Mode.SUGGEST:
-        named = routed.routing.degraded_by if routed.routing is not None else ()
+        named = routed.routing.would_degrade if routed.routing is not None else ()
         would = [f"{policy_id}=would_route" for policy_id in named] or ["routing=would_route"]
     if shadow is None:
         return Counterfactual(tuple(would), "admit", advised.at_most, None, advised.model.id)

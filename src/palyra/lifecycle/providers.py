@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple, cast
 
 import msgspec
+import structlog
 
 from palyra.core.errors import CapacityDeferred
 from palyra.core.instant import NANOSECONDS, Instant
@@ -27,6 +28,7 @@ BACKGROUND_ASK_S = 0.5
 """How long a call that can wait asks other gateways for a slot before it is told to come again."""
 CAPACITY_RETRY_S = 1
 """What a call that can wait is told where nobody knows when a slot is free."""
+_log = structlog.get_logger("palyra.providers")
 _SMOOTHING = 8
 """A new figure counts for an eighth of the average."""
 
@@ -45,14 +47,6 @@ class Resilience(msgspec.Struct, frozen=True, gc=False):
     retries: Retries = Retries()
     breaker: BreakerSettings = BreakerSettings()
     capacity_wait_s: float = 30.0
-
-
-class Attempt(NamedTuple):
-    """A try at a provider that has begun."""
-
-    model: Model
-    began: Instant
-    ticket: int
 
 
 class Later(NamedTuple):
@@ -85,6 +79,15 @@ class Seen:
         self.last_fault: Failed | None = None
         self.latency_ms: int | None = None
         """Of the whole answer, or of the head of a stream: a moving average."""
+
+
+class Attempt(NamedTuple):
+    """A try at a provider that has begun."""
+
+    model: Model
+    began: Instant
+    ticket: int
+    seen: Seen
 
 
 class Providers:
@@ -151,7 +154,9 @@ class Providers:
             return None
         seen = self.seen(model.provider)
         if not seen.breaker.allows(now):
-            return Later("failing", _seconds(seen.breaker.retry_at or now, now))
+            # While a probe is under way the next call may be let through in a moment.
+            probing = seen.breaker.state(now) is BreakerState.HALF_OPEN
+            return Later("failing", 1 if probing else _seconds(seen.breaker.retry_at or now, now))
         if priority is Priority.FOREGROUND:
             return None
         cooldown = self._cooldowns.standing(seen.terms.credential, model.upstream_name, now)
@@ -169,12 +174,11 @@ class Providers:
         if not ticket:
             return None
         seen.attempts += 1
-        return Attempt(model, now, ticket)
+        return Attempt(model, now, ticket, seen)
 
     def succeeded(self, attempt: Attempt, now: Instant) -> None:
         """The provider answered, with whatever it is to blame for nothing of."""
-        model = attempt.model
-        seen = self.seen(model.provider)
+        model, seen = attempt.model, attempt.seen
         seen.last_ok = now
         took = (now - attempt.began) // 1_000_000
         known = seen.latency_ms
@@ -187,8 +191,7 @@ class Providers:
 
     def failed(self, attempt: Attempt, fault: Fault, message: str, now: Instant) -> None:
         """The try failed."""
-        model = attempt.model
-        seen = self.seen(model.provider)
+        model, seen = attempt.model, attempt.seen
         seen.faults += 1
         seen.last_fault = Failed(now, fault.reason, message)
         self._cooldowns.cool(seen.terms.credential, model.upstream_name, fault, now)
@@ -203,7 +206,7 @@ class Providers:
 
     def abandoned(self, attempt: Attempt) -> None:
         """The try ended without a verdict: the client left."""
-        self.seen(attempt.model.provider).breaker.abandoned(attempt.ticket)
+        attempt.seen.breaker.abandoned(attempt.ticket)
 
     # Slots.
 
@@ -256,9 +259,14 @@ class Providers:
 
     def _look_at(self, provider_id: str, seen: Seen, now: Instant) -> None:
         if seen.breaker.state(now) is BreakerState.CLOSED:
-            self._not_closed.discard(provider_id)
-        else:
+            if provider_id in self._not_closed:
+                self._not_closed.discard(provider_id)
+                _log.info("provider is well again", provider=provider_id)
+        elif provider_id not in self._not_closed:
             self._not_closed.add(provider_id)
+            fault = seen.last_fault
+            reason = None if fault is None else f"{fault.reason}: {fault.message}"
+            _log.warning("provider fails and is left alone", provider=provider_id, reason=reason)
 
     def _press(self, provider_id: str) -> None:
         """Note whether the provider is short of slots, and those that were: they may share a credential."""

@@ -15,15 +15,15 @@ from palyra.core.errors import LedgerUnavailable, PalyraError
 from palyra.core.instant import NANOSECONDS
 from palyra.identity.keys import Subject
 from palyra.lifecycle.admit import admit
-from palyra.lifecycle.authenticate import labels_of
 from palyra.lifecycle.call import Call
-from palyra.lifecycle.choice import Chooser
+from palyra.lifecycle.choice import has_stand_in
 from palyra.lifecycle.decision import AttemptRecord
 from palyra.lifecycle.dispatch import Exchange, dispatch
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.plan import Plan, plan_elsewhere, priority_of
 from palyra.lifecycle.ports import IdempotencyClaim
 from palyra.lifecycle.reserve import GONE, give_back
+from palyra.lifecycle.survey import Survey
 from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.waiting import Wait
 from palyra.registry.models import Model
@@ -150,10 +150,9 @@ class Recovery:
             return None
 
     def _has_stand_in(self, tried: list[Model]) -> bool:
-        labels = labels_of(self.subject, self.call.hints)
         now = self.engine.clock.now()
-        chooser = Chooser(self.call, self.subject, labels, self.policies, self.engine, now)
-        return chooser.has_stand_in(Mode(self.plan.decision.whole().mode), tried)
+        survey = Survey(self.call, self.subject, self.policies, self.engine, now, tried[0])
+        return has_stand_in(survey, Mode(self.plan.decision.whole().mode), tried)
 
 
 def _is_left_at_once(fault: Fault) -> bool:

@@ -60,6 +60,15 @@ def decision_headers(plan: Plan | UsualPlan, settlement: Settlement | None = Non
     return headers
 
 
+def error_headers(error: PalyraError, plan: Plan | UsualPlan) -> list[Header]:
+    """The headers of a call that was planned, and failed."""
+    headers = decision_headers(plan)
+    if not isinstance(error, CapacityDeferred):
+        return headers
+    told = {b"x-palyra-outcome": b"deny", b"x-palyra-route": b"defer"}
+    return [(name, told.get(name, value)) for name, value in headers]
+
+
 def answer_headers(
     plan: Plan | UsualPlan, provider_headers: Sequence[Header], settlement: Settlement | None
 ) -> list[Header]:

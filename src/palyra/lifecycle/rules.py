@@ -11,7 +11,15 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from palyra.budgets.index import PolicyIndex
-from palyra.budgets.policy import Known, Policy, PolicyDefaults, parse_policy, policy_to_dict, unmatchable
+from palyra.budgets.policy import (
+    Known,
+    Policy,
+    PolicyDefaults,
+    parse_policy,
+    policy_to_dict,
+    unknown_target,
+    unmatchable,
+)
 from palyra.core.errors import FieldError, Forbidden, NotFound, ReadOnly, RulesStale, VersionConflict
 from palyra.core.instant import Instant, isoformat
 from palyra.core.secret import Secret
@@ -175,9 +183,13 @@ class Rules:
             origin="api",
             created_by=before.created_by if before else None,
         )
-        reason = unmatchable(draft, self._known())
+        known = self._known()
+        reason = unmatchable(draft, known)
         if reason is not None:
             raise FieldError("scope", reason)
+        target = unknown_target(draft, known)
+        if target is not None:
+            raise FieldError(*target)
         policy = replace(draft, version=await self._records.policy_version(draft.id) + 1)
         audit = AuditEntry(
             "policy.updated" if before else "policy.created", policy.id, actor, _shown(before), _shown(policy)

@@ -16,11 +16,12 @@ Session = tuple[str, str]
 
 
 class Kept(NamedTuple):
-    """The model of a session, when it was used last, and when the other gateways were asked for it."""
+    """The model of a session: when it was used last, and when the others were asked and told of it."""
 
     model: str
     used: Instant
     read: Instant
+    told: Instant
 
 
 class Sessions:
@@ -52,7 +53,7 @@ class Sessions:
             return
 
         def found(model: str, at: Instant) -> None:
-            self._put((principal, session), Kept(model, at, now))
+            self._put((principal, session), Kept(model, at, now, at))
 
         await self.shared.look_up(principal, session, found)
 
@@ -62,16 +63,21 @@ class Sessions:
             return
         key = (principal, session)
         before = self._kept.get(key)
-        self._put(key, Kept(model, now, now))
+        moved = before is not None and before.model != model
+        if before is None or moved or now - before.told >= READ_AGAIN_NS:
+            self._put(key, Kept(model, now, now if before is None else before.read, now))
+            self._tell(key, model, now, moved=moved)
+        else:
+            self._put(key, before._replace(used=now))
+
+    def _tell(self, key: Session, model: str, now: Instant, *, moved: bool) -> None:
         if self.shared is None:
             return
-        moved = before is not None and before.model != model
-        if before is None or moved or now - before.used >= READ_AGAIN_NS:
 
-            def kept(winner: str) -> None:
-                self._put(key, Kept(winner, now, now))
+        def kept(winner: str) -> None:
+            self._put(key, Kept(winner, now, now, now))
 
-            self.shared.keep(principal, session, model, moved, self._sticky_ns, kept)
+        self.shared.keep(*key, model, moved, self._sticky_ns, kept)
 
     def _put(self, key: Session, kept: Kept) -> None:
         self._kept[key] = kept

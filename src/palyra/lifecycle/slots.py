@@ -38,7 +38,10 @@ class SlotSharing:
         self._most = dict(most)
         self._changed = changed
         self._told = asyncio.Event()
+        self._begun = 0
         self._granted = dict.fromkeys(most, 0)
+        self._fair: dict[str, int] = {}
+        """The share of each scope of which another gateway had too few."""
         for scope in most:
             capacity.set_limit(scope, 0)
 
@@ -48,6 +51,7 @@ class SlotSharing:
 
     def start_anew(self) -> None:
         """The gateway was declared dead: others may have its slots."""
+        self._begun += 1
         for scope in self._most:
             self._granted[scope] = 0
             self._capacity.set_limit(scope, 0)
@@ -70,15 +74,24 @@ class SlotSharing:
                     _log.warning("slots cannot be claimed", scope=load.scope, reason=error.message)
 
     async def _claim(self, load: ScopeLoad, most: int) -> None:
+        scope, had = load.scope, self._granted[load.scope]
         wanted = wanted_slots(load, most)
-        had = self._granted[load.scope]
+        if scope in self._fair:
+            # What is in use stays until its calls are over; no more than the share is used anew.
+            wanted = min(wanted, max(load.foreground + load.background, self._fair[scope]))
         if not wanted and not had:
             return
-        grant = await self._shared.claim_slots(load.scope, wanted, most)
-        granted = self._granted[load.scope] = grant.granted
-        # While another gateway has too few, no more than a fair share is used anew.
-        fair = max(1, most // (grant.sharers + 1))
-        self._capacity.set_limit(load.scope, min(granted, fair) if grant.short else granted)
+        begun = self._begun
+        grant = await self._shared.claim_slots(scope, wanted, most)
+        if begun != self._begun:
+            # That was granted to the gateway that was declared dead meanwhile.
+            return
+        granted = self._granted[scope] = grant.granted
+        if grant.short:
+            self._fair[scope] = max(1, most // (grant.sharers + 1))
+        else:
+            self._fair.pop(scope, None)
+        self._capacity.set_limit(scope, min(granted, self._fair.get(scope, granted)))
         if granted > had:
             self._changed()
 

@@ -16,7 +16,7 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.book import Book
 from palyra.ledger.event import Expired, LedgerEvent, Released, Settled
 from palyra.ledger.held import Entries, Held, HeldEntries, Reservation
-from palyra.lifecycle.decision import AnyDecision, CallState, Settlement, WrittenDecision
+from palyra.lifecycle.decision import AnyDecision, CallState, Settlement, WrittenDecision, call_id_of
 from palyra.lifecycle.ports import Done, IdempotencyClaim, IdempotencyEntry
 from palyra.store.codec import encode
 from palyra.store.page import Record
@@ -46,6 +46,7 @@ class JournaledLedger:
         self._journal = journal
         self._book = book
         self._claims: dict[tuple[str, str], IdempotencyEntry] = {}
+        # By the id that the caller was told: a call that is taken up elsewhere keeps its claim.
         self._claim_of: dict[str, IdempotencyClaim] = {}
         self._metered: dict[tuple[str, str], tuple[int, int]] = {}
         self._in_doubt: dict[str, RollupDelta] = {}
@@ -228,15 +229,16 @@ class JournaledLedger:
 
     def _open_claim(self, event: Reservation, claim: IdempotencyClaim) -> ClaimChange:
         self._drop_old_claims(event.at)
-        expires_at = event.at + _CLAIM_TTL_NS
+        expires_at, call_id = event.at + _CLAIM_TTL_NS, call_id_of(event.id)
         self._claims[claim.principal, claim.key] = IdempotencyEntry(
-            event.id, claim.fingerprint, finished=False, expires_at=Instant(expires_at)
+            call_id, claim.fingerprint, finished=False, expires_at=Instant(expires_at)
         )
-        self._claim_of[event.id] = claim
-        return ClaimChange(claim.principal, claim.key, claim.fingerprint.hex(), event.id, 0, expires_at)
+        self._claim_of[call_id] = claim
+        return ClaimChange(claim.principal, claim.key, claim.fingerprint.hex(), call_id, 0, expires_at)
 
     def _close_claim(self, event: LedgerEvent) -> ClaimChange | None:
-        claim = self._claim_of.pop(event.id, None)
+        call_id = call_id_of(event.id)
+        claim = self._claim_of.pop(call_id, None)
         if claim is None:
             return None
         entry = self._claims[claim.principal, claim.key]
@@ -249,7 +251,7 @@ class JournaledLedger:
                 entry.request_id, entry.fingerprint, finished=True, expires_at=entry.expires_at
             )
         return ClaimChange(
-            claim.principal, claim.key, claim.fingerprint.hex(), event.id, finished, entry.expires_at
+            claim.principal, claim.key, claim.fingerprint.hex(), call_id, finished, entry.expires_at
         )
 
     def _reserve_landed(self, write: Write, error: Exception | None) -> None:
@@ -259,7 +261,7 @@ class JournaledLedger:
         request_id = write.call.id
         del self._open[request_id]
         self._book.apply(Released(request_id, Instant(write.at), "not written"))
-        claim = self._claim_of.pop(request_id, None)
+        claim = self._claim_of.pop(call_id_of(request_id), None)
         if claim is not None:
             self._claims.pop((claim.principal, claim.key), None)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from palyra.ledger.account import AccountKey
 from palyra.ledger.book import Book
-from palyra.lifecycle.decision import read_decision, read_settlement
+from palyra.lifecycle.decision import call_id_of, read_decision, read_settlement
 from palyra.store import codec
 from palyra.store.chain import Chain
 from palyra.store.leftovers import decisions_of, unresolved
@@ -41,7 +41,7 @@ async def restore(connection: Connection, node: Node) -> Restored:
     last = JournalPage(*row) if row else await _carried(connection, node.id)
     pending = [] if last is None else await _pending(connection, node.id, last.open_from, book)
     in_doubt = await _in_doubt(connection, node.id, book)
-    rows = await connection.fetch(sql.OPEN_CLAIMS, list(book.pending))
+    rows = await connection.fetch(sql.OPEN_CLAIMS, [call_id_of(each) for each in book.pending])
     claims = [ClaimChange(*row) for row in rows]
     return Restored(book, shares, Chain(last, node.next_page - 1, pending), pending, in_doubt, claims)
 

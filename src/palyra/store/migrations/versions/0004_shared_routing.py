@@ -47,10 +47,11 @@ CREATE TABLE session_models (
 _CLAIM_SLOTS = """
 CREATE FUNCTION palyra_claim_slots(_node bigint, _scope text, _wanted integer, _most integer)
 RETURNS TABLE (granted integer, sharers integer, short boolean) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
 DECLARE
   _taken bigint;
 BEGIN
-  PERFORM pg_advisory_xact_lock(7207190015, hashtext(_scope));
+  PERFORM pg_advisory_xact_lock(720719, hashtext(_scope));
   SELECT coalesce(sum(s.granted), 0), count(*) FILTER (WHERE s.wanted > 0),
     coalesce(bool_or(s.wanted > s.granted), false)
   INTO _taken, sharers, short
