@@ -9,9 +9,10 @@ PYTEST := $(RUN) pytest --durations=10 --durations-min=1.0
 # Tests of one file stay in one process: they share its model server.
 PARALLEL := -n 2 --dist loadfile
 # What a daemon does must not depend on where its ledger is.
-ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time clamp concurrency counted_estimate \
+ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time capacity clamp concurrency \
+	counted_estimate degrade explain_is_what_happens failover_keys \
 	disconnects idempotency labels modes overrun revocation streams unknown_price weaknesses windows))
-PURE := core ledger pricing budgets identity
+PURE := core ledger pricing budgets identity registry routing
 COVER := $(foreach package,$(PURE),--cov=src/palyra/$(package)) --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
 

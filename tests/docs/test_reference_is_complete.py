@@ -20,10 +20,10 @@ from palyra.config.problems import ConfigError
 from palyra.core.errors import PalyraError
 from palyra.gateway.body import FORBIDDEN
 from palyra.gateway.door import ENDPOINTS
-from palyra.gateway.hints import TASK_CLASSES
 from palyra.identity.keys import Role
 from palyra.lifecycle.decision import CallState
 from palyra.pricing.rates import UNITS
+from palyra.routing.task import TaskClass
 
 TABLES = {
     "server": "[server]",
@@ -31,6 +31,8 @@ TABLES = {
     "governance": "[governance]",
     "scale": "[scale]",
     "retention": "[retention]",
+    "routing": "[routing]",
+    "discovery": "[discovery]",
     "providers": "[[providers]]",
     "models": "[[models]]",
     "prices": "[[prices]]",
@@ -178,5 +180,5 @@ def test_every_refused_field_of_a_body_is_named(field: str) -> None:
 
 def test_task_classes_roles_states_and_price_units_are_named() -> None:
     text = reference()
-    words = [*TASK_CLASSES, *UNITS, *(role.value for role in Role), *(state.value for state in CallState)]
+    words = [*TaskClass, *UNITS, *(role.value for role in Role), *(state.value for state in CallState)]
     assert sorted(word for word in words if f"`{word}`" not in text) == []

@@ -97,5 +97,5 @@ def gauges(door: DaemonProcess) -> dict[str, float]:
     """The daemon's gauges by name."""
     answer = httpx2.get(f"{door.url}/metrics", headers={"authorization": f"Bearer {door.owner_key}"})
     assert answer.status_code == 200
-    lines = [line.split() for line in answer.text.splitlines() if not line.startswith("#")]
+    lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in lines}

@@ -12,23 +12,28 @@ from typing import Any
 
 import msgspec
 
+from palyra.budgets.terms import TIERS, Then
 from palyra.config.settings import ProviderSettings, Settings
 from palyra.core.errors import NotFound, PalyraError
 from palyra.core.instant import NANOSECONDS, Instant, isoformat
 from palyra.core.invariant import unreachable
 from palyra.daemon.parts import endpoint_of
 from palyra.daemon.question import Question, call_of, read_question, subject_of
+from palyra.identity.keys import Subject
 from palyra.lifecycle.admit import decide_now
-from palyra.lifecycle.decision import CallState, StoredDecision
+from palyra.lifecycle.call import Call
+from palyra.lifecycle.choice import look_around
+from palyra.lifecycle.decision import CallState, RoutingRecord, StoredDecision
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.flow import Repeated, run
 from palyra.lifecycle.plan import Plan, make_plan
 from palyra.lifecycle.respond import refusal
 from palyra.lifecycle.route import find_sheet
+from palyra.lifecycle.survey import Survey
 from palyra.lifecycle.waiting import in_task
 from palyra.pricing.sheet import PriceSheet
 from palyra.registry.models import Model, Role
-from palyra.reports.explain import decision_document, money
+from palyra.reports.explain import decision_document, money, routing_document
 from palyra.reports.models import (
     age_s,
     check_document,
@@ -95,6 +100,7 @@ class ModelDesk:
             "live": self.live,
             "items": [
                 model_document(
+                    registry.name_of(each),
                     each,
                     providers[each.provider],
                     self._sheet(each, now),
@@ -131,6 +137,7 @@ class ModelDesk:
             document.pop(name)
         return document | {
             "live": self.live,
+            "survey": routing_document(_survey(call, subject, engine)),
             "would_run": plan.admitted,
             "error": None if error is None else {"status": error.status, "code": error.code},
         }
@@ -252,12 +259,22 @@ class ModelDesk:
                 registry.find(default)
             except PalyraError as error:
                 found.append(_problem("error", "governance.default_model", error.message))
-        for model in registry.all_models():
-            for name in model.fallbacks:
-                try:
-                    registry.find(name)
-                except PalyraError as error:
-                    found.append(_problem("warning", f"models.{model.id}.fallbacks", error.message))
+        named = [
+            (f"models.{model.id}.fallbacks", name)
+            for model in registry.all_models()
+            for name in model.fallbacks
+        ]
+        for policy in self.engine.rules.snapshot.policies.values():
+            targets = (
+                policy.degrade_to,
+                *(each.to for each in policy.thresholds if each.then is Then.DEGRADE),
+            )
+            named += [(f"budgets.{policy.id}.degrade_to", to) for to in targets if to and to not in TIERS]
+        for place, name in named:
+            try:
+                registry.find(name)
+            except PalyraError as error:
+                found.append(_problem("warning", place, error.message))
         found += [
             _problem("warning", f"models.{each.id}.price", "has no price: under a money budget it is refused")
             for each in registry.all_models()
@@ -286,6 +303,12 @@ async def test_connection(provider: ProviderSettings, timeout_s: float) -> Probe
     if provider.credential is None and provider.credential_ref is not None:
         return Probe(ProbeState.MISSING_CREDENTIAL, f"{provider.credential_ref} is not set")
     return await probe(endpoint_of(provider), timeout_s)
+
+
+def _survey(call: Call, subject: Subject, engine: Engine) -> RoutingRecord:
+    """How every candidate looks, also where a call leaves nothing to choose."""
+    policies, now = engine.rules.snapshot.index, engine.clock.now()
+    return look_around(Survey(call, subject, policies, engine, now))
 
 
 def _shown(provider: ProviderSettings, check: Check, now: Instant, *, cached: bool) -> Document:

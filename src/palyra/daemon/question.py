@@ -26,6 +26,7 @@ _OUTPUT_TOKENS = 1_024
 _PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 Label = Annotated[str, Meta(min_length=1, max_length=LABEL_CHARS_MAX)]
+_OF_A_PROMPT = ("prompt", "max_tokens", "json_mode", "vision", "tools", "stream")
 _Routable = Literal["chat_completions", "completions", "responses", "messages", "embeddings"]
 
 
@@ -63,8 +64,14 @@ def read_question(document: Mapping[str, object]) -> Question:
         raise FieldError(path.rstrip("`").removeprefix(".") or "body", f"{message}.") from None
     if question.body is None and question.prompt is None:
         raise FieldError("prompt", "is required; write a prompt, or a whole request as 'body'.")
-    if question.body is not None and question.prompt is not None:
-        raise FieldError("prompt", "means nothing beside 'body'; leave one of the two out.")
+    if question.body is not None:
+        for name in _OF_A_PROMPT:
+            if getattr(question, name) not in (None, False, 0):
+                raise FieldError(name, "means nothing beside 'body', which says all of it; leave it out.")
+    elif question.endpoint in ("completions", "embeddings"):
+        for name in ("json_mode", "vision", "tools"):
+            if getattr(question, name):
+                raise FieldError(name, f"is nothing that {question.endpoint} have; leave it out.")
     return question
 
 

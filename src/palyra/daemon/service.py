@@ -32,6 +32,8 @@ from palyra.lifecycle.rules import Rules
 from palyra.lifecycle.slots import SlotSharing
 from palyra.pricing.book import PriceBook
 from palyra.pricing.catalog import GenaiPrices
+from palyra.registry.models import names_of
+from palyra.routing.breaker import BreakerState
 from palyra.store.postgres.store import PostgresStore
 from palyra.upstream.meters import make_meter
 from palyra.upstream.provider import HttpUpstream
@@ -178,7 +180,7 @@ class Daemon:
         """What scopes may name; models are open where a provider of a published price list is configured."""
         keys = self._rules.snapshot.keys.values()
         open_catalog = any(each.kind != ProviderKind.openai_compatible for each in self._settings.providers)
-        models = frozenset(model.id for model in self.engine.registry.models())
+        models = frozenset(name for model in self.engine.registry.all_models() for name in names_of(model))
         return Known(
             providers=frozenset(each.id for each in self._settings.providers),
             models=None if open_catalog else models,
@@ -244,7 +246,31 @@ class Daemon:
             ),
             ("palyra_accounts", "Accounts in memory.", len(book.accounts)),
         )
-        return [Sample(name, "gauge", text, {}, float(value)) for name, text, value in gauges]
+        samples = [Sample(name, "gauge", text, {}, float(value)) for name, text, value in gauges]
+        return [*samples, *self._provider_samples()]
+
+    def _provider_samples(self) -> list[Sample]:
+        """How each provider does, as the calls of this gateway see it."""
+        providers, now = self.engine.providers, self._clock.now()
+        samples: list[Sample] = []
+        for each in self._settings.providers:
+            seen, labels = providers.seen(each.id), {"provider": each.id}
+            is_open = float(providers.breaker_state(each.id, now) is not BreakerState.CLOSED)
+            samples += [
+                Sample("palyra_provider_attempts", "counter", "Tries at a provider.", labels, seen.attempts),
+                Sample("palyra_provider_faults", "counter", "Tries that failed.", labels, seen.faults),
+                Sample(
+                    "palyra_provider_left_alone", "gauge", "1 while its breaker is open.", labels, is_open
+                ),
+            ]
+        for load in providers.loads():
+            labels, used = {"scope": load.scope}, float(load.foreground + load.background)
+            waiting = float(load.foreground_waiting + load.background_waiting)
+            samples += [
+                Sample("palyra_slots_in_use", "gauge", "Calls that hold a slot.", labels, used),
+                Sample("palyra_slots_waiting", "gauge", "Calls that wait for a slot.", labels, waiting),
+            ]
+        return samples
 
     def _list_prices(self) -> Mapping[str, object]:
         items = [

@@ -110,8 +110,8 @@ class _Responses(Labelled, kw_only=True):
     input: Raw | UnsetType = UNSET
     max_output_tokens: Tokens | None = None
     previous_response_id: str | None = None
-    conversation: Raw | None = None
-    prompt: Raw | None = None
+    conversation: Raw | UnsetType = UNSET
+    prompt: Raw | UnsetType = UNSET
     background: bool | None = None
     text: _Text | None = None
 
@@ -123,7 +123,7 @@ class _Embeddings(Labelled, kw_only=True):
 class _Messages(Labelled, kw_only=True):
     messages: Raw
     max_tokens: Tokens
-    container: Raw | None = None
+    container: Raw | UnsetType = UNSET
     speed: str | None = None
     output_format: _Format | None = None
     output_config: _Text | None = None
@@ -194,7 +194,7 @@ def _chat(fields: Fields, raw: bytes) -> Parsed:
     chat = _decode(_chat_decoder, _without_messages(fields))
     cap = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
     searches = _searches(chat.tools)
-    if chat.web_search_options is not UNSET and chat.web_search_options != b"null":
+    if _given(chat.web_search_options):
         searches = max(searches, WEB_SEARCHES_MAX)
     options = chat.stream_options
     ask = _ask(
@@ -233,7 +233,7 @@ def _responses(fields: Fields, raw: bytes) -> Parsed:
             "'background' is not supported: the usage of a background response cannot be settled",
             param="background",
         )
-    stored = body.previous_response_id is not None or body.conversation is not None or body.prompt is not None
+    stored = body.previous_response_id is not None or _given(body.conversation) or _given(body.prompt)
     ask = _ask(
         body,
         fields,
@@ -265,7 +265,7 @@ def _messages(fields: Fields, raw: bytes) -> Parsed:
         output_cap=body.max_tokens,
         include_usage=True,
         web_searches=_searches(body.tools),
-        hidden_input=body.container is not None,
+        hidden_input=_given(body.container),
         service_tier="fast" if body.speed == "fast" else body.service_tier,
         wants_json=_is_json(body.output_format or (body.output_config and body.output_config.format)),
     )
@@ -317,6 +317,10 @@ def _ask(
         tools=len(body.tools or ()),
         wants_json=wants_json,
     )
+
+
+def _given(field: Raw | UnsetType) -> bool:
+    return field is not UNSET and field != _NOTHING
 
 
 def _is_json(wanted: _Format | None) -> bool:

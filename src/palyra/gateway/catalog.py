@@ -18,8 +18,8 @@ def list_models(engine: Engine, credential: str | None, *, anthropic: bool) -> d
     subject = authenticate(credential, engine.rules.snapshot)
     models = _usable(engine, subject)
     if not anthropic:
-        return {"object": "list", "data": [_openai(model) for model in models]}
-    entries = [_anthropic(model) for model in models]
+        return {"object": "list", "data": [_openai(name, model) for name, model in models.items()]}
+    entries = [_anthropic(name) for name in models]
     return {
         "data": entries,
         "has_more": False,
@@ -31,19 +31,23 @@ def list_models(engine: Engine, credential: str | None, *, anthropic: bool) -> d
 def show_model(engine: Engine, credential: str | None, name: str, *, anthropic: bool) -> dict[str, Any]:
     """One model. Raises InvalidApiKey or ModelNotFound."""
     subject = authenticate(credential, engine.rules.snapshot)
-    for model in _usable(engine, subject):
-        if model.id == name:
-            return _anthropic(model) if anthropic else _openai(model)
-    raise ModelNotFound(f"no model {name!r} that this key may use; GET /v1/models lists them", param="model")
+    model = _usable(engine, subject).get(name)
+    if model is None:
+        raise ModelNotFound(
+            f"no model {name!r} that this key may use; GET /v1/models lists them", param="model"
+        )
+    return _anthropic(name) if anthropic else _openai(name, model)
 
 
-def _usable(engine: Engine, subject: Subject) -> list[Model]:
-    return [model for model in engine.registry.models() if subject.may_use(model.id)]
+def _usable(engine: Engine, subject: Subject) -> dict[str, Model]:
+    """By the name that asks for each."""
+    named = ((engine.registry.name_of(model), model) for model in engine.registry.models())
+    return {name: model for name, model in named if subject.may_use(model.id) and subject.may_use(name)}
 
 
-def _openai(model: Model) -> dict[str, Any]:
-    return {"id": model.id, "object": "model", "created": _CREATED, "owned_by": model.provider}
+def _openai(name: str, model: Model) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": model.provider}
 
 
-def _anthropic(model: Model) -> dict[str, Any]:
-    return {"type": "model", "id": model.id, "display_name": model.id, "created_at": _CREATED_AT}
+def _anthropic(name: str) -> dict[str, Any]:
+    return {"type": "model", "id": name, "display_name": name, "created_at": _CREATED_AT}

@@ -9,22 +9,13 @@ from palyra.core.errors import InvalidRequest
 from palyra.core.limits import LABEL_CHARS_MAX, TAGS_MAX
 from palyra.gateway.asks import Labelled, Metadata
 from palyra.lifecycle.call import Hints
+from palyra.routing.task import TaskClass
 
-TASK_CLASSES = frozenset(
-    {
-        "primary_interactive",
-        "background_automation",
-        "auxiliary_summary",
-        "auxiliary_recall",
-        "auxiliary_classification",
-        "auxiliary_extraction",
-        "auxiliary_vision",
-    }
-)
-DEFAULT_TASK_CLASS = "primary_interactive"
+DEFAULT_TASK_CLASS = TaskClass.PRIMARY_INTERACTIVE.value
 
 Headers = Mapping[bytes, bytes]
 
+_TASK_CLASSES = frozenset(TaskClass)
 _NO_METADATA = Metadata()
 _CLAUDE_SESSION = "_session_"
 
@@ -118,9 +109,9 @@ def _task_class(headers: Headers) -> str:
     if value is None:
         return DEFAULT_TASK_CLASS
     name = _text(value, "x-palyra-task-class")
-    if name not in TASK_CLASSES:
+    if name not in _TASK_CLASSES:
         raise InvalidRequest(
-            f"x-palyra-task-class {name!r} is not known; use one of {', '.join(sorted(TASK_CLASSES))}",
+            f"x-palyra-task-class {name!r} is not known; use one of {', '.join(sorted(_TASK_CLASSES))}",
             param="x-palyra-task-class",
         )
     return name

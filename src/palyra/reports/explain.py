@@ -98,9 +98,11 @@ def routing_document(record: "RoutingRecord | None") -> dict[str, object] | None
         "open": record.open,
         "default_model": record.default_model,
         "session_model": record.sticky,
+        "chosen": f"{record.provider}/{record.model}",
         "by": record.by,
         "reason": record.reason,
         "degraded_by": list(record.degraded_by),
+        "would_degrade": list(record.would_degrade),
         "candidates": [_candidate(option) for option in record.options],
     }
 

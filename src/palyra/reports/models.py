@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 def model_document(
-    model: Model, provider: Provider, sheet: PriceSheet | None, health: str
+    name: str, model: Model, provider: Provider, sheet: PriceSheet | None, health: str
 ) -> dict[str, object]:
-    """One model. Prices are decimal strings of USD per million tokens, None where there is no price.
+    """One model, by the name that asks for it.
 
+    Prices are decimal strings of USD per million tokens, None where there is no price.
     ``sources`` tells for each value who said it: config, discovery, price_book, family or default.
     """
     price = None if sheet is None else sheet.standard
@@ -24,7 +25,7 @@ def model_document(
     if sheet is not None:
         sources["price"] = sheet.source
     return {
-        "id": model.id,
+        "id": name,
         "provider": model.provider,
         "upstream_name": model.upstream_name,
         "role": model.role.value,

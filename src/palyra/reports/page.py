@@ -67,22 +67,14 @@ def forecast_lines(document: Document) -> list[str]:
     """The page of a call that is only asked about: everything that it was judged by, as ``explain_lines``."""
     sections = [
         _estimate(document.get("estimate")) or ["Estimate", "  Nothing could be estimated."],
-        *(
-            _routing(document)
-            or [
-                [
-                    "Candidates",
-                    "  Nothing was to choose: the call names its model, and nothing moves it to another.",
-                ]
-            ]
-        ),
+        *_routing(document),
         _evaluations(document.get("evaluations") or (), document["message"]),
         _terms(document),
         _price(document.get("price")) or ["Price", "  No price is known."],
         _route(document),
         _clamp(document.get("clamp")) or ["Clamp", "  The output cap stays as it is."],
         _counterfactual(document.get("counterfactual"))
-        or ["If dry-run budgets were enforced", "  Nothing would be different."],
+        or ["If everything were enforced", "  Nothing would be different."],
     ]
     return _page(forecast(document), sections)
 
@@ -193,7 +185,7 @@ def _estimate(estimate: Document | None) -> list[str]:
 
 def _routing(document: Document) -> list[list[str]]:
     """How the model was chosen: what the call looks like, and every model that was looked at."""
-    routing: Document | None = document.get("routing")
+    routing: Document | None = document.get("routing") or document.get("survey")
     if not routing:
         return []
     features = routing["features"]
@@ -229,6 +221,7 @@ def _candidates(document: Document, routing: Document) -> list[str]:
         ("chosen by", f"{routing['by']}: {routing['reason']}"),
         ("session's model", routing["session_model"]),
         ("made cheaper by", ", ".join(routing["degraded_by"])),
+        ("would be, by", ", ".join(routing.get("would_degrade") or ())),
     ]
     return ["Candidates", *table(header, rows, frozenset((2,))), *_pairs(pairs)]
 
@@ -398,14 +391,15 @@ def _upstream(settlement: Document) -> str | None:
 def _counterfactual(record: Document | None) -> list[str]:
     if not record:
         return []
-    would = ", ".join(record["would"]) or "nothing different"
+    otherwise = "run on the recommended model" if record.get("model") else "nothing different"
+    would = ", ".join(record["would"]) or otherwise
     pairs = [
         ("would", f"{would} (outcome {record['outcome']})"),
         ("model", record.get("model")),
         ("output cap", record["clamped_output_tokens"]),
         ("cost", _shadow_cost(record)),
     ]
-    return ["If dry-run budgets were enforced", *_pairs(pairs)]
+    return ["If everything were enforced", *_pairs(pairs)]
 
 
 def _shadow_cost(record: Document) -> str | None:

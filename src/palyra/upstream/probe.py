@@ -92,6 +92,8 @@ async def probe(endpoint: ProviderEndpoint, timeout_s: float) -> Probe:
     except (OSError, ValueError) as error:
         # ValueError: a host name that the resolver's encoding does not accept.
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if run.connect_ms is not None:
+            return run.ended(ProbeState.UNEXPECTED_ANSWER, f"it broke the connection off: {reason}")
         return run.ended(ProbeState.UNREACHABLE, f"no connection to {endpoint.url.authority}: {reason}")
     except ProtocolError as error:
         return run.ended(ProbeState.UNEXPECTED_ANSWER, f"not a valid HTTP response: {error.message}")
@@ -109,7 +111,7 @@ async def _ask(endpoint: ProviderEndpoint, run: _Run) -> Probe:
         parser, body = ResponseParser(), bytearray()
         while not parser.complete:
             data = await reader.read(_READ_BYTES)
-            if run.first_byte_ms is None:
+            if data and run.first_byte_ms is None:
                 run.first_byte_ms = run.elapsed_ms()
             if not data:
                 if parser.ends_with_connection():

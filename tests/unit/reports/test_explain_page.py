@@ -189,7 +189,7 @@ def test_the_page_has_every_section_with_its_numbers() -> None:
         "enforced, from config",
         "120 input tokens, 80 output tokens, 20 cache read tokens (provider)",
         "0.000048",
-        "If dry-run budgets were enforced",
+        "If everything were enforced",
         "block (outcome deny)",
     ):
         assert part in page
