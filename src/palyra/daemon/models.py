@@ -117,15 +117,9 @@ class ModelDesk:
         """
         question = read_question(document)
         engine = self.engine
-        rules = engine.rules.snapshot
-        subject = subject_of(question, rules)
+        subject = subject_of(question, engine.rules.snapshot)
         call = call_of(question, engine)
-        await engine.sessions.refresh(subject.principal, call.hints.session, engine.clock.now())
-
-        def decide() -> Plan:
-            return make_plan(call, subject, rules.index, engine, engine.clock.now())
-
-        plan = await decide_now(decide, engine)
+        plan = await in_task(_plan(call, subject, engine))
         error: PalyraError | None = None
         decision = plan.decision
         if not plan.admitted:
@@ -303,6 +297,13 @@ async def test_connection(provider: ProviderSettings, timeout_s: float) -> Probe
     if provider.credential is None and provider.credential_ref is not None:
         return Probe(ProbeState.MISSING_CREDENTIAL, f"{provider.credential_ref} is not set")
     return await probe(endpoint_of(provider), timeout_s)
+
+
+async def _plan(call: Call, subject: Subject, engine: Engine) -> Plan:
+    """What the path would decide on current balances, and reserve."""
+    policies = engine.rules.snapshot.index
+    await engine.sessions.refresh(subject.principal, call.hints.session, engine.clock.now())
+    return await decide_now(lambda: make_plan(call, subject, policies, engine, engine.clock.now()), engine)
 
 
 def _survey(call: Call, subject: Subject, engine: Engine) -> RoutingRecord:
