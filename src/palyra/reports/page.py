@@ -266,7 +266,7 @@ def _chain(document: Document, followed: Sequence[Document]) -> list[str]:
             each["model"] or "-",
             each["provider"] or "-",
             each["state"],
-            _usd(each["settlement"], "cost") if each.get("settlement") else "-",
+            _charged(each["settlement"]) if each.get("settlement") else "-",
             each.get("route_reason") or each["message"] or "as requested",
         )
         for each in (document, *followed)
@@ -343,7 +343,7 @@ def _settlement(settlement: Document | None) -> list[str]:
     pairs = [
         ("usage", f"{used or 'none'} ({settlement['source']})"),
         ("held", _usd(settlement, "held")),
-        ("cost", _usd(settlement, "cost")),
+        ("cost", _charged(settlement)),
         ("ended", f"{settlement['at']}, after {settlement['total_ms']} ms{reason}"),
         ("upstream", _upstream(settlement)),
         ("notes", ", ".join(flags)),
@@ -416,6 +416,10 @@ def _pairs(pairs: Sequence[tuple[str, object]]) -> list[str]:
 def _usd(document: Document, name: str) -> str:
     amount = document.get(f"{name}_usd")
     return "unknown" if amount is None else f"{amount} USD"
+
+
+def _charged(settlement: Document) -> str:
+    return "nothing" if settlement["state"] == "released" else _usd(settlement, "cost")
 
 
 def _amount(document: Document, name: str) -> str:

@@ -118,7 +118,7 @@ def test_a_call_that_was_taken_up_elsewhere_is_told_to_its_end() -> None:
         """\
 Taken up elsewhere
   request  model        provider  state             cost  why
-  req_1    gpt-4o-mini  openai    released  0.000066 USD  as requested
+  req_1    gpt-4o-mini  openai    released       nothing  as requested
   req_1.2  house        local     settled   0.000066 USD  openai failed
 """
         in page
