@@ -24,7 +24,6 @@ from palyra.lifecycle.decision import (
     Decision,
     EstimateRecord,
     EvaluationRecord,
-    Labels,
     PriceRecord,
     next_request_id,
 )
@@ -107,9 +106,9 @@ def plan_elsewhere(
     return next((plan for plan in plans if plan.admitted), None)
 
 
-def priority_of(labels: Labels) -> Priority:
-    """Whether somebody waits for the call."""
-    return TRAITS[TaskClass(labels.task_class)].priority
+def priority_of(task_class: str) -> Priority:
+    """Whether somebody waits for a call of this class."""
+    return TRAITS[TaskClass(task_class)].priority
 
 
 def _plan(survey: Survey, routed: Routed, failed: Decision | None) -> Plan:
@@ -118,7 +117,7 @@ def _plan(survey: Survey, routed: Routed, failed: Decision | None) -> Plan:
     route, bound, cost = here.route, here.bound, here.cost
     shadow = _shadow(routed) if judgement.admitted else None
     sheet = cost.billing_sheet(judgement.evaluations)
-    later = engine.providers.later(here.model, priority_of(labels), now)
+    later = engine.providers.later(here.model, priority_of(labels.task_class), now)
     request_id = call.request_id if failed is None else next_request_id(failed.request_id)
     return Plan(
         Decision(

@@ -54,7 +54,7 @@ async def attempt(
     Raises what that raises, and CapacityDeferred; the reservation is resolved then.
     """
     provider_id = plan.route.model.provider
-    lease = await _slots(plan, engine) if engine.providers.is_limited(provider_id) else None
+    lease = await _slots(call, plan, engine) if engine.providers.is_limited(provider_id) else None
     exchange = dispatch(call, plan, engine, keep=keep, lease=lease, earlier=earlier)
     try:
         await exchange.answered()
@@ -64,13 +64,11 @@ async def attempt(
     return exchange
 
 
-async def _slots(plan: Plan | UsualPlan, engine: Engine) -> Lease:
+async def _slots(call: Call, plan: Plan | UsualPlan, engine: Engine) -> Lease:
     """The slots of the call at its provider; without them its reservation is given back."""
     engine.pausing += 1
     try:
-        return await engine.providers.lease(
-            plan.route.model.provider, priority_of(plan.decision.whole().labels)
-        )
+        return await engine.providers.lease(plan.route.model.provider, priority_of(call.hints.task_class))
     except PalyraError:
         give_back(plan, "no free slot at the provider", engine, client_gone=False)
         raise
