@@ -18,6 +18,12 @@ SELECT seq, records, at, open_from, documents, body, chain FROM journal WHERE se
 LAST_PAGE: Final = """
 SELECT seq, records, at, open_from, documents, body, chain FROM journal ORDER BY seq DESC LIMIT 1
 """
+# Behind it begins what was recorded from an instant on.
+PAGE_BEFORE: Final = """
+SELECT seq, records, at, open_from, documents, body, chain FROM journal
+WHERE seq < coalesce((SELECT min(seq) FROM journal WHERE records > 0 AND at >= ?), 9223372036854775807)
+ORDER BY seq DESC LIMIT 1
+"""
 LAST_INSTANT: Final = "SELECT max(at) FROM (SELECT at FROM journal ORDER BY seq DESC LIMIT 1000)"
 
 INSERT_DOCUMENTS: Final = "INSERT INTO documents (page, body) VALUES (?, ?)"

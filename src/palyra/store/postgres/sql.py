@@ -109,6 +109,21 @@ COUNT_RECORDS: Final = "SELECT coalesce(sum(records), 0)::bigint FROM journal"
 ALL_PAGES: Final = """
 SELECT node, seq, records, at, open_from, documents, body, chain FROM journal ORDER BY node, seq
 """
+# Where in each journal begins what was recorded from an instant on, and where the journal ends.
+COVERED: Final = """
+SELECT ends.node, before.follows AS first, before.chain AS after, newest.follows, newest.chain AS head
+FROM (
+  SELECT node, min(seq) FILTER (WHERE records > 0 AND at >= $1) AS first, max(seq) AS last
+  FROM journal GROUP BY node
+) AS ends
+JOIN LATERAL (
+  SELECT seq + records AS follows, chain FROM journal WHERE node = ends.node AND seq = ends.last LIMIT 1
+) AS newest ON true
+LEFT JOIN LATERAL (
+  SELECT seq + records AS follows, chain FROM journal
+  WHERE node = ends.node AND (ends.first IS NULL OR seq < ends.first) ORDER BY seq DESC LIMIT 1
+) AS before ON true
+"""
 ALL_BALANCES: Final = """
 SELECT policy_id, metric, entity, window_start, b.posted, b.held, b.shadow_posted, b.shadow_held, b.sliced,
   a.claimed
