@@ -13,6 +13,8 @@ ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time capac
 	counted_estimate degrade explain_is_what_happens failover_keys \
 	disconnects idempotency labels modes overrun revocation streams unknown_price weaknesses windows))
 PURE := core ledger pricing budgets identity registry routing
+PURE_TESTS := $(addprefix tests/unit/,$(PURE)) tests/properties
+OTHER_TESTS := $(filter-out $(PURE_TESTS),$(wildcard tests/unit/[a-z]*)) tests/conformance
 COVER := $(foreach package,$(PURE),--cov=src/palyra/$(package)) --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
 
@@ -45,7 +47,8 @@ check: setup ## Format, lint, types, walls between modules, lock file
 	uv lock --check
 
 unit: setup ## The fast suites: units, properties, conformance; the pure packages are covered to the last branch
-	$(PYTEST) $(PARALLEL) $(COVER) -m "not soak" tests/unit tests/properties tests/conformance
+	$(PYTEST) $(PARALLEL) $(COVER) -m "not soak" $(PURE_TESTS)
+	$(PYTEST) $(PARALLEL) -m "not soak" $(OTHER_TESTS)
 
 system: setup ## The suites that start processes: faults, security, end to end, official clients, docs
 	$(PYTEST) $(PARALLEL) -m "not soak" tests/faults tests/security tests/e2e tests/clients tests/docs

@@ -68,6 +68,7 @@ def config(
         "server": {"host": "127.0.0.1", "port": 0, "database": _databases[-1]()},
         "governance": {"mode": "enforced", "timezone": "UTC"},
         "scale": {"lease_s": 1.0},
+        "routing": {"retry_base_s": 0.01},
     }
     for name, table in tables.items():
         if isinstance(table, Mapping):

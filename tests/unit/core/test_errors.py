@@ -101,3 +101,9 @@ def test_an_invariant_stops_with_its_id() -> None:
     assert caught.value.invariant_id == "L1"
     with pytest.raises(InvariantViolation, match="L3: no way"):
         unreachable("L3", "no way")
+
+
+def test_an_error_may_say_when_to_come_again() -> None:
+    error = errors.CapacityDeferred.after("no free slot", 7)
+    assert (error.message, error.retry_after_s, error.status) == ("no free slot", 7, 429)
+    assert errors.CapacityDeferred("no free slot").retry_after_s == 1

@@ -199,3 +199,7 @@ def test_the_real_price_book_serves_as_catalog() -> None:
     assert found.resolve("auto", "chat_completions").context_window == 128_000
     with pytest.raises(ModelNotFound, match="gpt-4o-mini"):
         found.resolve("gpt-4o-minj", "chat_completions")
+
+
+def test_providers_stand_in_the_operators_order() -> None:
+    assert [provider.id for provider in registry().providers] == ["openai", "anthropic", "local"]
