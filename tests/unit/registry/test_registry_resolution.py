@@ -7,7 +7,7 @@ import pytest
 
 from palyra.core.errors import ModelNotFound
 from palyra.pricing.catalog import GenaiPrices
-from palyra.registry.models import Catalog, Kind, ModelEntry, PriceTier, Provider
+from palyra.registry.models import Catalog, Kind, ModelEntry, PriceTier, Provider, names_of
 from palyra.registry.registry import Registry
 
 
@@ -203,3 +203,13 @@ def test_the_real_price_book_serves_as_catalog() -> None:
 
 def test_providers_stand_in_the_operators_order() -> None:
     assert [provider.id for provider in registry().providers] == ["openai", "anthropic", "local"]
+
+
+def test_the_default_model_is_the_one_that_auto_stands_for() -> None:
+    assert registry(default="gpt-4o").default_model == "gpt-4o"
+    assert registry().default_model is None
+
+
+def test_a_model_goes_by_its_id_its_provider_and_its_aliases() -> None:
+    model = registry(ModelEntry("house", "local", "qwen", aliases=("fast",))).find("fast")
+    assert names_of(model) == ("house", "local/house", "fast")
