@@ -13,8 +13,8 @@ ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time capac
 	counted_estimate degrade explain_is_what_happens failover_keys \
 	disconnects idempotency labels modes overrun revocation streams unknown_price weaknesses windows))
 PURE := core ledger pricing budgets identity registry routing
-PURE_TESTS := $(addprefix tests/unit/,$(PURE)) tests/properties
-OTHER_TESTS := $(filter-out $(PURE_TESTS),$(wildcard tests/unit/[a-z]*)) tests/conformance
+PURE_TESTS := $(addprefix tests/unit/,$(PURE))
+OTHER_TESTS := $(filter-out $(PURE_TESTS),$(wildcard tests/unit/[a-z]*)) tests/properties tests/conformance
 COVER := $(foreach package,$(PURE),--cov=src/palyra/$(package)) --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
 

@@ -196,6 +196,11 @@ def test_the_bound_rounds_up() -> None:
     assert sheet(rates(input="0.0001", output="0")).upper_bound(1, 0) == 1
 
 
+def test_the_bound_of_plain_text_is_that_of_a_call_that_is_plain_text() -> None:
+    mini = sheet(rates(input="0.15", output="0.60"), request="0.01")
+    assert mini.text_bound(1_000, 500) == mini.upper_bound(1_000, 500) == 10_450_000
+
+
 def test_the_bound_covers_what_the_call_may_contain() -> None:
     dear = sheet(
         rates(

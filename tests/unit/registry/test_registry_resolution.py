@@ -202,7 +202,9 @@ def test_the_real_price_book_serves_as_catalog() -> None:
 
 
 def test_providers_stand_in_the_operators_order() -> None:
-    assert [provider.id for provider in registry().providers] == ["openai", "anthropic", "local"]
+    found = registry()
+    assert [provider.id for provider in found.providers] == ["openai", "anthropic", "local"]
+    assert found.kind_of("local") is Kind.OPENAI_COMPATIBLE
 
 
 def test_the_default_model_is_the_one_that_auto_stands_for() -> None:

@@ -164,6 +164,16 @@ def test_a_waiter_for_a_full_scope_does_not_hold_up_others() -> None:
     assert ready(capacity) == ["free"]
 
 
+def test_foreground_goes_first_also_where_the_others_wait_for_something_else() -> None:
+    capacity = Capacity[str]({C1: 1, C2: 1})
+    first, second = taken(capacity, (C1,)), taken(capacity, (C2,))
+    capacity.wait((C1,), BACKGROUND, "later")
+    capacity.wait((C2,), FOREGROUND, "first")
+    first.end()
+    second.end()
+    assert ready(capacity) == ["first", "later"]
+
+
 def test_a_newcomer_does_not_overtake_a_waiter_who_can_go() -> None:
     capacity = Capacity[str]({P: 1, C2: 1})
     lease = taken(capacity, (P,))
