@@ -1,18 +1,14 @@
 """The engine of the settings alone, for questions that need no daemon: nothing is used, all is well."""
 
 import asyncio
-import secrets
 
-import uuid_utils
-
-from palyra.budgets.policy import Known, PolicyDefaults
+from palyra.budgets.policy import Known
 from palyra.config.settings import Settings
 from palyra.core.errors import UpstreamFailed
 from palyra.daemon.models import ModelDesk
-from palyra.daemon.parts import make_providers, make_registry, make_sessions
+from palyra.daemon.parts import make_providers, make_registry, make_rules, make_sessions
 from palyra.daemon.system import SystemClock, TimeSortedIds
 from palyra.lifecycle.engine import Engine, Governance
-from palyra.lifecycle.rules import Rules
 from palyra.lifecycle.wire import UpstreamCall, UpstreamRequest, UpstreamSink
 from palyra.pricing.book import PriceBook
 from palyra.pricing.catalog import GenaiPrices
@@ -35,16 +31,7 @@ async def offline_desk(settings: Settings) -> ModelDesk:
     """The desk of a configuration: budgets of the file, with nothing used yet."""
     clock, catalog = SystemClock(), GenaiPrices()
     store = MemoryStore(clock.now, asyncio.get_running_loop())
-    rules = Rules(
-        records=store.records,
-        clock=clock,
-        random_bytes=secrets.token_bytes,
-        new_id=lambda: f"key_{uuid_utils.uuid7().hex}",
-        file_policies=settings.budgets,
-        file_keys=settings.keys,
-        known=Known,
-        defaults=PolicyDefaults(timezone=settings.governance.timezone),
-    )
+    rules = make_rules(settings, store.records, clock, Known)
     await rules.load()
     engine = Engine(
         clock=clock,

@@ -1,8 +1,16 @@
-"""Parts of the engine that are made of the settings alone, for the daemon and for commands without one."""
+"""Parts of the engine that are made of the settings, for the daemon and for commands without one."""
 
+import secrets
+from collections.abc import Callable
+
+import uuid_utils
+
+from palyra.budgets.policy import Known, PolicyDefaults
 from palyra.config.settings import ProviderSettings, Settings
 from palyra.core.errors import FieldError
+from palyra.lifecycle.ports import Clock, Records
 from palyra.lifecycle.providers import Providers, ProviderTerms
+from palyra.lifecycle.rules import Rules
 from palyra.lifecycle.sessions import Sessions
 from palyra.registry.models import Catalog
 from palyra.registry.registry import Registry
@@ -10,6 +18,20 @@ from palyra.upstream.deadlines import Deadlines
 from palyra.upstream.guard import check_provider_url
 from palyra.upstream.provider import ProviderEndpoint
 from palyra.upstream.request_head import ProviderKind
+
+
+def make_rules(settings: Settings, records: Records, clock: Clock, known: Callable[[], Known]) -> Rules:
+    """The budgets and keys of the file, beside what ``records`` holds; nothing is loaded yet."""
+    return Rules(
+        records=records,
+        clock=clock,
+        random_bytes=secrets.token_bytes,
+        new_id=lambda: f"key_{uuid_utils.uuid7().hex}",
+        file_policies=settings.budgets,
+        file_keys=settings.keys,
+        known=known,
+        defaults=PolicyDefaults(timezone=settings.governance.timezone),
+    )
 
 
 def make_registry(settings: Settings, catalog: Catalog) -> Registry:

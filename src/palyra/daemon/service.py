@@ -1,25 +1,23 @@
 """One process of the service: store, rules, upstream, engine, and the two doors in front of them."""
 
 import asyncio
-import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
-import uuid_utils
 import uvicorn
 
 from palyra import __version__
 from palyra.api.deps import ApiDeps, Health, Sample
-from palyra.budgets.policy import Known, PolicyDefaults
+from palyra.budgets.policy import Known
 from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import limits
 from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant, isoformat
 from palyra.daemon.http import Asgi, Later, Server, listen, spare_the_collector
 from palyra.daemon.models import ModelDesk
-from palyra.daemon.parts import endpoint_of, make_providers, make_registry, make_sessions
+from palyra.daemon.parts import endpoint_of, make_providers, make_registry, make_rules, make_sessions
 from palyra.daemon.storage import Store, close_store
 from palyra.daemon.system import SystemClock, TimeSortedIds
 from palyra.gateway.door import Door
@@ -28,7 +26,6 @@ from palyra.lifecycle.engine import Engine, Governance, TokenCounter
 from palyra.lifecycle.expire import expire_overdue, resolve_leftovers
 from palyra.lifecycle.kinds import Kinds
 from palyra.lifecycle.plan import LEASE_NS
-from palyra.lifecycle.rules import Rules
 from palyra.lifecycle.slots import SlotSharing
 from palyra.pricing.book import PriceBook
 from palyra.pricing.catalog import GenaiPrices
@@ -69,7 +66,7 @@ class Daemon:
         clock.not_before(store.last_instant)
         self._catalog = GenaiPrices()
         self._upstream = HttpUpstream({each.id: endpoint_of(each) for each in settings.providers})
-        self._rules = self._make_rules()
+        self._rules = make_rules(settings, self._store.records, self._clock, self._known)
         self.engine = Engine(
             clock=self._clock,
             ids=TimeSortedIds(),
@@ -162,19 +159,6 @@ class Daemon:
             if each.credential is None and each.kind != ProviderKind.openai_compatible
         ]
         return tuple(found)
-
-    def _make_rules(self) -> Rules:
-        settings = self._settings
-        return Rules(
-            records=self._store.records,
-            clock=self._clock,
-            random_bytes=secrets.token_bytes,
-            new_id=lambda: f"key_{uuid_utils.uuid7().hex}",
-            file_policies=settings.budgets,
-            file_keys=settings.keys,
-            known=self._known,
-            defaults=PolicyDefaults(timezone=settings.governance.timezone),
-        )
 
     def _known(self) -> Known:
         """What scopes may name; models are open where a provider of a published price list is configured."""
