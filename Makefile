@@ -12,7 +12,7 @@ PARALLEL := -n 2 --dist loadfile
 ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time capacity clamp concurrency \
 	counted_estimate degrade explain_is_what_happens failover_keys \
 	disconnects idempotency labels modes overrun revocation streams unknown_price weaknesses windows))
-PURE := core ledger pricing budgets identity registry routing
+PURE := core ledger pricing budgets identity registry routing approvals alerts
 PURE_TESTS := $(addprefix tests/unit/,$(PURE))
 OTHER_TESTS := $(filter-out $(PURE_TESTS),$(wildcard tests/unit/[a-z]*)) tests/properties tests/conformance
 COVER := $(foreach package,$(PURE),--cov=src/palyra/$(package)) --cov-branch --cov-fail-under=100 \

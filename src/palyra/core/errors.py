@@ -16,6 +16,8 @@ PalyraError
  ├─ IdempotencySettled    409 idempotency_in_flight   (x-should-retry: false)
  ├─ ReadOnly              409 read_only
  ├─ AlreadyExists         409 already_exists
+ ├─ ApprovalClosed        409 approval_closed
+ ├─ Superseded            409 superseded             (the change is made anew first)
  ├─ VersionConflict       412 version_conflict
  ├─ RequestTooLarge       413 request_too_large
  ├─ WrongHost             421 wrong_host
@@ -166,6 +168,20 @@ class AlreadyExists(PalyraError):
 
     status = 409
     code = "already_exists"
+
+
+class ApprovalClosed(PalyraError):
+    """The request was decided, has expired, or nothing of it is left to revoke."""
+
+    status = 409
+    code = "approval_closed"
+
+
+class Superseded(PalyraError):
+    """Someone else changed an approval, an alert or a notice since it was read."""
+
+    status = 409
+    code = "superseded"
 
 
 class VersionConflict(PalyraError):

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from palyra.alerts.alert import Alert, AlertState, Kind, Notice, NoticeState
+from palyra.approvals.approval import Approval, State
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
@@ -219,7 +221,124 @@ class AuditEntry:
     after: Mapping[str, object] | None
 
 
-class Records(Protocol):
+@dataclass(frozen=True, slots=True)
+class ApprovalFilter:
+    """Which approvals to list, newest first; None means any. ``before`` is the last id of the page before."""
+
+    state: State | None = None
+    requester: str | None = None
+    policy_id: str | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Which alerts to list, newest first; None means any. ``before`` is the last id of the page before."""
+
+    state: AlertState | None = None
+    kind: Kind | None = None
+    policy_id: str | None = None
+    principal: str | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeFilter:
+    """Which notices to list, newest first; None means any."""
+
+    state: NoticeState | None = None
+    target: str | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+class ApprovalRecords(Protocol):
+    """Approvals as stored. Writes return when durable; of two after the same version the first wins."""
+
+    async def open_approvals(self, now: Instant) -> Sequence[Approval]:
+        """Those that are pending, or approved with a grant that has not ended, oldest first."""
+        ...
+
+    async def approval(self, approval_id: str) -> Approval | None:
+        """One by its id."""
+        ...
+
+    async def approvals(self, wanted: ApprovalFilter) -> Sequence[Approval]:
+        """Newest first; page on with ``before`` set to the last id."""
+        ...
+
+    async def save_approval(self, approval: Approval, audit: AuditEntry | None) -> None:
+        """Store a new one (version 1) or the next version of one, in one commit with its audit entry.
+
+        Raises Superseded where the stored version is not the one before, or where another pending one has the
+        same cause.
+        """
+        ...
+
+
+class AlertRecords(Protocol):
+    """Alerts and the messages about them (the outbox), as stored; writes as in ``ApprovalRecords``."""
+
+    async def open_alerts(self) -> Sequence[Alert]:
+        """Those that are firing, oldest first."""
+        ...
+
+    async def alert(self, alert_id: str) -> Alert | None:
+        """One by its id."""
+        ...
+
+    async def alerts(self, wanted: AlertFilter) -> Sequence[Alert]:
+        """Newest first; page on with ``before`` set to the last id."""
+        ...
+
+    async def save_alert(self, alert: Alert, notices: Sequence[Notice], audit: AuditEntry | None) -> None:
+        """Store a new one or its next version, with new notices and an audit entry, in one commit.
+
+        Raises Superseded as ``save_approval`` does; only one firing alert has a cause.
+        """
+        ...
+
+    async def due_notices(self, now: Instant, limit: int) -> Sequence[Notice]:
+        """Waiting ones that are due, the longest due first."""
+        ...
+
+    async def notice(self, notice_id: str) -> Notice | None:
+        """One by its id."""
+        ...
+
+    async def notices(self, wanted: NoticeFilter) -> Sequence[Notice]:
+        """Newest first."""
+        ...
+
+    async def save_notice(self, notice: Notice) -> None:
+        """Store the next version of a notice. Raises Superseded where somebody else did."""
+        ...
+
+    async def drop_old(self, before: Instant) -> None:
+        """Forget resolved alerts and sent notices whose last change was before that."""
+        ...
+
+
+class ConfigRecords(Protocol):
+    """What of the configuration was recorded last, so that a change of it is journaled like any other."""
+
+    async def configured(self) -> Mapping[str, str]:
+        """By name (``policy/x``, ``key/ci``, ``price/openai/gpt-4o``): its document as JSON text."""
+        ...
+
+    async def record_configured(
+        self, name: str, before: str | None, after: str | None, audit: AuditEntry
+    ) -> None:
+        """Put ``after`` (None: nothing) in the place of ``before``, in one commit with the audit entry.
+
+        Raises Superseded where something else than ``before`` is recorded.
+        """
+        ...
+
+
+class Records(ApprovalRecords, AlertRecords, ConfigRecords, Protocol):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
 
     def record_denial(self, decision: Decision) -> None:

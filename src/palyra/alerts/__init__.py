@@ -1,0 +1,1 @@
+"""What people should know of: alerts, when they are raised and when they are over. Pure."""

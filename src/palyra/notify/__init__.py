@@ -1,0 +1,1 @@
+"""Messages to people: signed webhooks and Apprise targets, delivered from the outbox."""
