@@ -66,9 +66,10 @@ class Ruling(msgspec.Struct, frozen=True, omit_defaults=True):
 class Approval(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request. Amounts in the unit of ``metric``: nano-USD for cost_usd, counts otherwise.
 
-    ``version`` counts its changes, from 1. ``cause`` is the same for asks that are one request. ``limit``, ``consumed`` and ``projected`` are the budget's at the last ask, ``amount`` what the call would
-    hold, ``asked`` what is asked for on top of the limit. ``principal`` is whose calls a grant covers, None
-    for all that count on the account. ``fingerprint`` is that of the call, empty for a request without one.
+    ``version`` counts its changes, from 1. ``cause`` is the same for asks that are one request. ``limit`` and
+    ``consumed`` are the budget's at the last ask, ``amount`` is what the call would hold, ``asked`` what is
+    asked for on top of the limit. ``principal`` is whose calls a grant covers, None for all that count on the
+    account. ``fingerprint`` is that of the call, empty for a request without one.
     """
 
     id: str
