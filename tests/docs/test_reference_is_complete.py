@@ -10,7 +10,7 @@ import pytest
 import palyra
 from harness.cli_page import MARKER, PAGE, commands, render, root
 from harness.pages import REFERENCE, SOURCE, reference, source_text
-from palyra.budgets.evaluate import Outcome, Status
+from palyra.budgets.evaluation import Outcome, Status
 from palyra.budgets.policy import WRITABLE_FIELDS
 from palyra.budgets.terms import Action, Metric, Mode, ScopeKind, Then, UnknownPrice
 from palyra.budgets.windows import Interval

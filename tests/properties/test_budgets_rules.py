@@ -6,17 +6,8 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palyra.budgets.evaluate import (
-    Evaluation,
-    Outcome,
-    Status,
-    amounts_of,
-    as_degraded,
-    effective_mode,
-    evaluate,
-    evaluate_within,
-    verdict,
-)
+from palyra.budgets.evaluate import as_degraded, effective_mode, evaluate, evaluate_within, verdict
+from palyra.budgets.evaluation import Evaluation, Outcome, Status, amounts_of
 from palyra.budgets.index import Attributes, PolicyIndex
 from palyra.budgets.policy import Policy, PolicyDefaults, parse_policy, policy_document
 from palyra.budgets.terms import TIERS, Action, Mode, Then, UnknownPrice

@@ -75,10 +75,14 @@ class Binding(msgspec.Struct, frozen=True, gc=False):
         policy = self.policy
         return f"Budget {policy.id} ({self._whose()}, {policy.metric.value} per {policy.interval.value})"
 
-    def degrade_at(self, reached: int) -> Degrade | None:
-        """What the policy asks for at this amount, in the metric's unit, of its account with the call."""
+    def degrade_at(self, reached: int, *, covered: bool = False) -> Degrade | None:
+        """What the policy asks for at this amount, in the metric's unit, of its account with the call.
+
+        ``covered``: an override lets the call go over the hard limit as it is.
+        """
         policy = self.policy
-        if policy.action is Action.DEGRADE and self.hard_limit is not None and reached > self.hard_limit:
+        hard = None if covered else self.hard_limit
+        if policy.action is Action.DEGRADE and hard is not None and reached > hard:
             return Degrade(policy.degrade_to, must=True)
         # The highest mark that is passed decides; among equal ones, the threshold that comes last.
         mark, asked = 0, None

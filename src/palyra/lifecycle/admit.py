@@ -9,7 +9,7 @@ which another gateway was faster is planned again.
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from palyra.budgets.evaluate import Outcome
+from palyra.budgets.evaluation import Outcome
 from palyra.core.errors import LedgerUnavailable, Outbid
 from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey
@@ -72,5 +72,10 @@ def _short_accounts(plan: Plan) -> Sequence[tuple[AccountKey, Instant]]:
 
 def _accounts(plan: Plan | UsualPlan) -> Sequence[tuple[AccountKey, Instant]]:
     """The accounts that the call counts on, each with the end of its window."""
-    bindings = plan.prepared.bindings if isinstance(plan, UsualPlan) else plan.judgement.bindings
-    return [(each.account, each.window[1]) for each in bindings.each if not each.each_call]
+    if isinstance(plan, UsualPlan):
+        return [(each.account, each.window[1]) for each in plan.prepared.bindings.each]
+    judgement = plan.judgement
+    counted = [(each.account, each.window[1]) for each in judgement.bindings.each if not each.each_call]
+    uses = [each.single_use for each in judgement.evaluations]
+    used_up = [(use.account, use.ends) for use in uses if use is not None]
+    return [*counted, *used_up]

@@ -64,3 +64,7 @@ class Call(msgspec.Struct, frozen=True):
     raw_body: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     idempotency_key: str | None
+    approvals: tuple[str, ...] = ()
+    """Ids of approvals that the caller shows."""
+    wait_s: int = 0
+    """How long the caller waits for a person to decide, where one is asked."""

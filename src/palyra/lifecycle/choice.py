@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from palyra.budgets.evaluate import Degrade, Evaluation, ModeChoice, as_degraded, configured, effective_mode
+from palyra.budgets.binding import Degrade
+from palyra.budgets.evaluate import ModeChoice, as_degraded, configured, effective_mode
+from palyra.budgets.evaluation import Evaluation
 from palyra.budgets.terms import Mode
 from palyra.identity.keys import may_loosen_mode
 from palyra.lifecycle.decision import RoutingRecord

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from palyra.budgets.binding import Binding, Bindings
-from palyra.budgets.evaluate import Outcome
+from palyra.budgets.evaluation import NO_ALLOWANCE, Allowance, Outcome
 from palyra.budgets.terms import Mode
 from palyra.ledger.account import NEVER_RUN, Account, Balance
 from palyra.lifecycle.decision import Counterfactual
@@ -75,9 +75,14 @@ def _enforced(readings: Readings, modes: Sequence[Mode]) -> Readings:
     """The policies that are more than suggested, on their shadow balances, with no mode of their own."""
     tried: list[Binding] = []
     balances: list[Balance | Account] = []
-    for binding, balance, mode in zip(readings.bindings.each, readings.balances, modes, strict=True):
+    allowances: list[Allowance] = []
+    all_allowances = readings.allowances or (NO_ALLOWANCE,) * len(modes)
+    for binding, balance, allowance, mode in zip(
+        readings.bindings.each, readings.balances, all_allowances, modes, strict=True
+    ):
         if mode is not Mode.SUGGEST:
+            allowances.append(allowance)
             tried.append(structs.replace(binding, mode=None))
             posted, held = balance.shadow_posted, balance.shadow_held
             balances.append(Balance(posted, held, posted, held))
-    return Readings(Bindings.of(tried, readings.bindings.until), balances)
+    return Readings(Bindings.of(tried, readings.bindings.until), balances, allowances)

@@ -134,6 +134,17 @@ class RoutingRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     would_degrade: tuple[str, ...] = ()
 
 
+class OverrideRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What let the call go over the hard limit of ``policy_id``: approvals that gave ``extra`` in all, in the
+    metric's unit, or one that was used up by this call.
+    """
+
+    policy_id: str
+    approvals: tuple[str, ...]
+    extra: int
+    single_use: bool
+
+
 class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything that was known and decided before the call went upstream."""
 
@@ -163,6 +174,8 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
     routing: RoutingRecord | None = None
     continues: str | None = None
     """The id of the call that this one takes up elsewhere, after its provider failed."""
+    overrides: tuple[OverrideRecord, ...] = ()
+    """What people granted and the call needed to run."""
 
     @property
     def call_id(self) -> str:

@@ -6,6 +6,7 @@ from random import SystemRandom
 
 from palyra.budgets.terms import Mode, UnknownPrice
 from palyra.core.limits import CALLS_IN_FLIGHT_MAX, OUTPUT_TOKENS_WITHOUT_LIMIT, SETTLE_WAIT_S
+from palyra.lifecycle.grants import Grants
 from palyra.lifecycle.idempotency import Replays
 from palyra.lifecycle.kinds import Kinds
 from palyra.lifecycle.patience import Patience
@@ -57,6 +58,8 @@ class Engine:
     providers: Providers = field(default_factory=lambda: Providers({}, Resilience()))
     sessions: Sessions = field(default_factory=lambda: Sessions(RoutingRules().sticky_ns))
     kinds: Kinds = field(default_factory=Kinds)
+    grants: Grants = field(default_factory=Grants)
+    """Swapped whole when people grant something, and when it ends."""
     replays: Replays = field(default_factory=Replays)
     patience: Patience = field(default_factory=lambda: Patience(SETTLE_WAIT_S))
     calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX

@@ -56,9 +56,14 @@ def claim_of(call: Call, principal: str) -> IdempotencyClaim | None:
     """The claim that the call's Idempotency-Key makes, None without one."""
     if call.idempotency_key is None:
         return None
+    return IdempotencyClaim(principal, call.idempotency_key, fingerprint_of(call))
+
+
+def fingerprint_of(call: Call) -> bytes:
+    """What makes a call the same call: the SHA-256 of its endpoint and its body."""
     digest = hashlib.sha256(f"{call.endpoint}\n".encode())
     digest.update(call.raw_body)
-    return IdempotencyClaim(principal, call.idempotency_key, digest.digest())
+    return digest.digest()
 
 
 def earlier_answer(claim: IdempotencyClaim, records: Records, replays: Replays) -> tuple[str, Replay] | None:

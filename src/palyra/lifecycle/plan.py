@@ -7,7 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
-from palyra.budgets.evaluate import Evaluation, ModeChoice, Outcome, Status
+from palyra.budgets.evaluate import ModeChoice
+from palyra.budgets.evaluation import Evaluation, Outcome, Status
 from palyra.budgets.index import PolicyIndex
 from palyra.budgets.terms import Mode
 from palyra.core.instant import NANOSECONDS, Instant
@@ -24,6 +25,7 @@ from palyra.lifecycle.decision import (
     Decision,
     EstimateRecord,
     EvaluationRecord,
+    OverrideRecord,
     PriceRecord,
     next_request_id,
 )
@@ -146,6 +148,7 @@ def _plan(survey: Survey, routed: Routed, failed: Decision | None) -> Plan:
             call.idempotency_key is not None,
             routed.routing,
             None if failed is None else failed.request_id,
+            _overrides(judgement) if judgement.admitted else (),
         ),
         route,
         judgement,
@@ -193,9 +196,42 @@ def _holds(judgement: Judgement, advised: Weighed, shadow: Shadow | None) -> tup
             # A cost that this policy cannot know is not counted on its account, whatever others count.
             continue
         shadowed = amount if shadow is None else shadow_amount(binding, amount, advised, shadow)
-        limit = binding.stops_at if evaluation.mode is _ENFORCED else None
-        holds.append(Hold(binding.account, binding.window[1], amount, shadowed, limit))
-    return tuple(holds)
+        holds.append(Hold(binding.account, binding.window[1], amount, shadowed, _limit(evaluation)))
+    return (*holds, *_single_uses(judgement))
+
+
+def _limit(evaluation: Evaluation) -> int | None:
+    """Where the account may stand with this call (L1): an override for it alone bounds the call by itself."""
+    most = evaluation.binding.stops_at
+    if most is None or evaluation.mode is not _ENFORCED or evaluation.single_use is not None:
+        return None
+    return most + evaluation.allowance.extra if evaluation.overrides else most
+
+
+def _single_uses(judgement: Judgement) -> list[Hold]:
+    """One request on the account of each override that the call uses up: there is room for no other (A1)."""
+    if judgement.verdict.status is _OK:
+        return []
+    return [
+        Hold(single_use.account, single_use.ends, 1, 1, 1)
+        for each in judgement.evaluations
+        if each.mode is _ENFORCED and (single_use := each.single_use) is not None
+    ]
+
+
+def _overrides(judgement: Judgement) -> tuple[OverrideRecord, ...]:
+    if judgement.verdict.status is _OK:
+        return ()
+    return tuple(
+        OverrideRecord(each.policy_id, each.overrides, _granted(each), each.single_use is not None)
+        for each in judgement.evaluations
+        if each.overrides
+    )
+
+
+def _granted(evaluation: Evaluation) -> int:
+    allowance = evaluation.allowance
+    return allowance.extra if evaluation.single_use is None else allowance.once
 
 
 def _estimate(

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from palyra.budgets.binding import PLACES, Binding
-from palyra.budgets.evaluate import Evaluation, Outcome, Status, amounts_of, least_left, tightest
+from palyra.budgets.evaluate import least_left, tightest
+from palyra.budgets.evaluation import Evaluation, Outcome, Status, amounts_of
 from palyra.budgets.terms import Metric, Then, amount_fields, format_amount
 from palyra.core.errors import (
     ApprovalRequired,

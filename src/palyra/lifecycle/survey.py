@@ -119,7 +119,7 @@ class Survey:
                 route,
                 bound_of(call.ask, call.endpoint, model, governance.output_tokens_without_limit),
                 CallCost(call.ask, route, governance.unknown_price),
-                read_balances(self.policies, self.labels, route, engine.ledger, self.now),
+                read_balances(self.policies, self.labels, route, call, engine, self.now),
             )
         return found
 

@@ -5,25 +5,24 @@ from collections.abc import Sequence
 import msgspec
 
 from palyra.budgets.binding import Bindings
-from palyra.budgets.evaluate import (
+from palyra.budgets.evaluate import Verdict, evaluate, evaluate_within, verdict
+from palyra.budgets.evaluation import (
+    NO_ALLOWANCE,
+    Allowance,
     Amounts,
     Evaluation,
     Outcome,
     Status,
-    Verdict,
     amounts_of,
-    evaluate,
-    evaluate_within,
-    verdict,
 )
 from palyra.budgets.index import Attributes, PolicyIndex
 from palyra.budgets.terms import Metric, Mode, UnknownPrice
 from palyra.core.instant import Instant
 from palyra.ledger.account import EMPTY, Account, Balance
-from palyra.lifecycle.call import Ask
+from palyra.lifecycle.call import Ask, Call
 from palyra.lifecycle.decision import Labels
+from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.estimate import Bound, affordable_output, cost_bound
-from palyra.lifecycle.ports import Ledger
 from palyra.lifecycle.route import Route, sheet_for
 from palyra.pricing.sheet import PriceSheet
 
@@ -36,6 +35,8 @@ class Readings(msgspec.Struct, frozen=True, gc=False):
 
     bindings: Bindings
     balances: list[Balance | Account]
+    allowances: Sequence[Allowance] | None = None
+    """What overrides allow the call beyond each limit; None where nothing is granted to anybody."""
 
 
 class Judgement(msgspec.Struct, frozen=True, gc=False):
@@ -128,7 +129,7 @@ class CallCost:
 
 
 def read_balances(
-    policies: PolicyIndex, labels: Labels, route: Route, ledger: Ledger, now: Instant
+    policies: PolicyIndex, labels: Labels, route: Route, call: Call, engine: Engine, now: Instant
 ) -> Readings:
     """Every policy that binds the call, with the balance of its account in the window of ``now`` (P2)."""
     model = route.model
@@ -142,16 +143,21 @@ def read_balances(
         labels.tags,
     )
     bindings = policies.matching(attributes, now)
-    account = ledger.accounts.get
+    accounts, grants = engine.ledger.accounts, engine.grants
+    account = accounts.get
     # Nothing is ever posted for a window that is one call: its account is always empty.
-    return Readings(bindings, [account(each.account) or EMPTY for each in bindings.each])
+    balances = [account(each.account) or EMPTY for each in bindings.each]
+    if not grants:
+        return Readings(bindings, balances)
+    allowances = [grants.allowance(each, call, labels.principal, accounts, now) for each in bindings.each]
+    return Readings(bindings, balances, allowances)
 
 
 def evaluate_all(readings: Readings, cost: CallCost, bound: Bound, mode: Mode) -> tuple[Evaluation, ...]:
     """Each policy against the call, in the order of the readings."""
     bindings, balances = readings.bindings.each, readings.balances
-    usual, default = cost.usual(bound), cost.default
-    if cost.is_known:
+    usual, default, allowances = cost.usual(bound), cost.default, readings.allowances
+    if cost.is_known and allowances is None:
         return evaluate_within(bindings, balances, usual, default, mode)
     return tuple(
         evaluate(
@@ -161,8 +167,11 @@ def evaluate_all(readings: Readings, cost: CallCost, bound: Bound, mode: Mode) -
             cost.amounts(binding.policy.unknown_price, bound),
             default,
             mode,
+            allowance,
         )
-        for binding, balance in zip(bindings, balances, strict=True)
+        for binding, balance, allowance in zip(
+            bindings, balances, allowances or (NO_ALLOWANCE,) * len(bindings), strict=True
+        )
     )
 
 
@@ -196,10 +205,10 @@ def _clamped(evaluations: Sequence[Evaluation], cost: CallCost, bound: Bound) ->
 
 def _affordable(evaluation: Evaluation, cost: CallCost, bound: Bound) -> int:
     """Output tokens that one policy leaves for the call; 0 where less output is no help."""
-    hard = evaluation.hard_limit
-    if evaluation.status is Status.UNKNOWN or hard is None:
+    most = evaluation.most
+    if evaluation.status is Status.UNKNOWN or most is None:
         return 0
-    left = hard - evaluation.consumed
+    left = most - evaluation.consumed
     match evaluation.metric:
         case Metric.COST_USD:
             return cost.affordable(evaluation.policy.unknown_price, bound, left)

@@ -8,10 +8,6 @@ from msgspec import structs
 
 from palyra.budgets.binding import Degrade
 from palyra.budgets.evaluate import (
-    Evaluation,
-    Outcome,
-    Status,
-    amounts_of,
     as_degraded,
     effective_mode,
     evaluate,
@@ -20,6 +16,7 @@ from palyra.budgets.evaluate import (
     tightest,
     verdict,
 )
+from palyra.budgets.evaluation import Evaluation, Outcome, Status, amounts_of
 from palyra.budgets.index import Attributes, PolicyIndex
 from palyra.budgets.policy import PolicyDefaults, parse_policy
 from palyra.budgets.terms import Metric, Mode, UnknownPrice

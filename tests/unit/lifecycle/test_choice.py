@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fakes.engines import Bench, budget
-from palyra.budgets.evaluate import Outcome
+from palyra.budgets.evaluation import Outcome
 from palyra.budgets.terms import Mode
 from palyra.core.errors import BudgetExceeded, ModelNotAllowed, ModelNotFound, PalyraError
 from palyra.core.money import format_usd

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from fakes.engines import Bench, budget, turns
-from palyra.budgets.evaluate import Outcome
+from palyra.budgets.evaluation import Outcome
 from palyra.budgets.terms import Mode
 from palyra.core.errors import ApprovalRequired, BudgetExceeded, PalyraError, PriceUnknown
 from palyra.core.money import format_usd
