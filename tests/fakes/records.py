@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from palyra.alerts.alert import Alert, Notice
+from palyra.approvals.approval import Approval
 from palyra.budgets.policy import Policy
 from palyra.core.errors import LedgerUnavailable
 from palyra.core.instant import NANOSECONDS, Instant
@@ -21,7 +23,10 @@ from palyra.lifecycle.ports import (
     IdempotencyEntry,
     UsageTotals,
 )
+from palyra.store.changes import alert_change, approval_change, configured_change, notice_change
+from palyra.store.kept import Kept, KeptRecords
 from palyra.store.memory import matches
+from palyra.store.write import Statement, superseded
 
 NOON = Instant(1_795_435_200 * NANOSECONDS)
 """2026-11-23T12:00:00Z."""
@@ -40,7 +45,7 @@ class FakeClock:
         self.instant = Instant(self.instant + seconds * NANOSECONDS)
 
 
-class FakeRecords:
+class FakeRecords(KeptRecords):
     """Everything that is stored and is not money."""
 
     def __init__(self) -> None:
@@ -53,6 +58,7 @@ class FakeRecords:
         self.key_rows: dict[str, ApiKey] = {}
         self.audit: list[AuditEntry] = []
         self.ratios: dict[tuple[str, str], float] = {}
+        self.kept = Kept()
         self.fail = False
 
     def record_denial(self, decision: Decision) -> None:
@@ -107,10 +113,30 @@ class FakeRecords:
     def input_ratio(self, provider: str, model: str) -> float | None:
         return self.ratios.get((provider, model))
 
-    def _write(self, audit: AuditEntry) -> None:
+    async def save_approval(self, approval: Approval, audit: AuditEntry | None) -> None:
+        self._write(audit, approval_change(approval))
+
+    async def save_alert(self, alert: Alert, notices: Sequence[Notice], audit: AuditEntry | None) -> None:
+        self._write(audit, alert_change(alert), *map(notice_change, notices))
+
+    async def save_notice(self, notice: Notice) -> None:
+        self._write(None, notice_change(notice))
+
+    async def drop_old(self, before: Instant) -> None:
+        self._write(None, Statement("drop_alerts", (before,)), Statement("drop_notices", (before,)))
+
+    async def record_configured(
+        self, name: str, before: str | None, after: str | None, audit: AuditEntry
+    ) -> None:
+        self._write(audit, configured_change(name, before, after))
+
+    def _write(self, audit: AuditEntry | None, *statements: Statement) -> None:
         if self.fail:
             raise LedgerUnavailable("The disk is full.")
-        self.audit.append(audit)
+        if not self.kept.run(statements):
+            raise superseded()
+        if audit is not None:
+            self.audit.append(audit)
 
 
 class FakeLedger:

@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import msgspec
 
+from palyra.alerts.alert import Alert, Notice
+from palyra.approvals.approval import Approval
 from palyra.budgets.policy import Policy, PolicyDefaults, parse_policy, policy_document
 from palyra.identity.keys import ApiKey
 from palyra.ledger.event import Reserved
@@ -22,6 +24,9 @@ def _plain(value: object) -> object:
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 _reserved = msgspec.json.Decoder(Reserved)
 _key = msgspec.json.Decoder(ApiKey)
+_approval = msgspec.json.Decoder(Approval)
+_alert = msgspec.json.Decoder(Alert)
+_notice = msgspec.json.Decoder(Notice)
 _policy = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -43,6 +48,36 @@ def key_text(key: ApiKey) -> str:
 def key_from(text: str) -> ApiKey:
     """The reverse of ``key_text``."""
     return _key.decode(text)
+
+
+def approval_text(approval: Approval) -> str:
+    """A request to go over a budget, as JSON."""
+    return encode(approval).decode()
+
+
+def approval_from(text: str) -> Approval:
+    """The reverse of ``approval_text``."""
+    return _approval.decode(text)
+
+
+def alert_text(alert: Alert) -> str:
+    """An alert as JSON."""
+    return encode(alert).decode()
+
+
+def alert_from(text: str) -> Alert:
+    """The reverse of ``alert_text``."""
+    return _alert.decode(text)
+
+
+def notice_text(notice: Notice) -> str:
+    """A message with its alert, as JSON."""
+    return encode(notice).decode()
+
+
+def notice_from(text: str) -> Notice:
+    """The reverse of ``notice_text``."""
+    return _notice.decode(text)
 
 
 def policy_text(policy: Policy) -> str:

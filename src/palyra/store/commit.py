@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from palyra.store import sql
 from palyra.store.chain import Chain, Row, account_rows, rollup_rows
 from palyra.store.page import JournalPage
-from palyra.store.write import Filed, Write
+from palyra.store.write import Filed, Overtaken, Statement, Write
 
 
 class Committer:
@@ -22,6 +23,7 @@ class Committer:
         """Make all of these durable, or none: then it raises, maybe within a transaction.
 
         ``balances`` are the rows of the accounts after this batch; without them its entry lines are summed.
+        Raises Overtaken where a statement compares with what is not there any more.
         """
         chapter = self._chain.chapter(batch)
         tables = (
@@ -31,6 +33,7 @@ class Committer:
         )
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
+        self._execute(batch)
         if chapter.page is not None:
             execute(sql.INSERT_PAGE, chapter.page)
         if chapter.documents is not None:
@@ -41,10 +44,26 @@ class Committer:
         for write in batch:
             if write.claim is not None:
                 execute(*sql.claim(write.claim))
-            if write.statement is not None:
-                execute(sql.NAMED[write.statement.name], write.statement.parameters)
         execute("COMMIT")
         self._chain.follow(batch, chapter)
+
+    def _execute(self, batch: Sequence[Write]) -> None:
+        """Run the statements. Who is overtaken is found in one go, as long as nothing has to be undone."""
+        overtaken: list[Write] = []
+        for write in batch:
+            if not write.statements:
+                continue
+            done = sum(1 for _ in takewhile(self._lands, write.statements))
+            if done < len(write.statements):
+                overtaken.append(write)
+                if done:
+                    break
+        if overtaken:
+            raise Overtaken(overtaken)
+
+    def _lands(self, statement: Statement) -> bool:
+        changed = self._connection.execute(sql.NAMED[statement.name], statement.parameters).rowcount
+        return changed == 1 or not statement.compares
 
     def roll_back(self) -> None:
         """Undo what a failed commit began. Raises sqlite3.Error if that fails, too."""

@@ -19,10 +19,11 @@ from palyra.lifecycle.decision import (
     read_settlement,
 )
 from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter, UsageTotals
+from palyra.store.kept import Kept, KeptRecords
 from palyra.store.ledger import JournaledLedger, resolve
 from palyra.store.reads import GROUPS
 from palyra.store.records import JournaledRecords, matches, newest
-from palyra.store.write import RollupDelta, RollupKey, Write
+from palyra.store.write import RollupDelta, RollupKey, Write, superseded
 
 
 class MemoryJournal:
@@ -30,6 +31,7 @@ class MemoryJournal:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.writes: list[Write] = []
+        self.kept = Kept()
         self.failure: Exception | None = None
         self._loop = loop
 
@@ -42,6 +44,8 @@ class MemoryJournal:
         failure = None if write.essential else self.failure
         if write.flaw is not None:
             failure = LedgerUnavailable(f"this cannot be stored: {write.flaw}")
+        if failure is None and not self.kept.run(write.statements):
+            failure = superseded()
         if failure is None:
             self.writes.append(write)
         self._loop.call_soon(resolve, [write], failure)
@@ -64,12 +68,13 @@ class MemoryStore:
         """Nothing to close."""
 
 
-class MemoryRecords(JournaledRecords):
+class MemoryRecords(KeptRecords, JournaledRecords):
     """The Records port over the kept writes."""
 
     def __init__(self, journal: MemoryJournal, ledger: JournaledLedger, now: Callable[[], Instant]) -> None:
         super().__init__(journal, ledger, now)
-        self._kept = journal
+        self._journaled = journal
+        self.kept = journal.kept
         self._book = ledger.book
         self._policies: dict[str, Policy] = {}
         self._versions: dict[str, int] = {}
@@ -143,7 +148,7 @@ class MemoryRecords(JournaledRecords):
     def _stored(self) -> dict[str, StoredDecision]:
         found: dict[str, StoredDecision] = {}
         decisions: dict[str, Decision] = {}
-        for write in self._kept.writes:
+        for write in self._journaled.writes:
             call, state = write.call, write.state
             if call is None or state is None:
                 continue
@@ -157,4 +162,4 @@ class MemoryRecords(JournaledRecords):
         return found
 
     def _rollups(self) -> list[tuple[RollupKey, RollupDelta]]:
-        return [write.rollup for write in self._kept.writes if write.rollup is not None]
+        return [write.rollup for write in self._journaled.writes if write.rollup is not None]

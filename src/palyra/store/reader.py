@@ -50,7 +50,7 @@ class Reader:
 
         return await self._loop.run_in_executor(self._threads, run)
 
-    async def rows(self, statement: LiteralString, *parameters: str) -> list[tuple[Any, ...]]:
+    async def rows(self, statement: LiteralString, *parameters: str | int) -> list[tuple[Any, ...]]:
         """All rows of one plain statement: what start-up needs, before anybody asks questions."""
 
         def run() -> list[tuple[Any, ...]]:

@@ -4,14 +4,24 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, and_, cast, func, select
+from sqlalchemy import BigInteger, Connection, Row, Table, and_, cast, func, select
 
+from palyra.alerts.alert import Alert, Notice
+from palyra.approvals.approval import Approval
 from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey, Balance
 from palyra.lifecycle.decision import CallState, StoredDecision, read_decision, read_settlement
-from palyra.lifecycle.ports import AccountStatus, DecisionFilter, UsageTotals
+from palyra.lifecycle.ports import (
+    AccountStatus,
+    AlertFilter,
+    ApprovalFilter,
+    DecisionFilter,
+    NoticeFilter,
+    UsageTotals,
+)
+from palyra.store import codec
 from palyra.store.page import line_of, unpack
-from palyra.store.schema import balances, decisions, documents, rollups
+from palyra.store.schema import alerts, approvals, balances, decisions, documents, notices, rollups
 
 GROUPS = ("hour", "principal", "agent", "model", "provider")
 ACCOUNTS_SHOWN_MAX = 1_000
@@ -82,6 +92,47 @@ def list_accounts(connection: Connection, policy_id: str) -> Sequence[AccountSta
         )
         for row in connection.execute(query)
     ]
+
+
+def list_approvals(connection: Connection, wanted: ApprovalFilter) -> Sequence[Approval]:
+    """Approvals that match, newest first (their ids sort by time)."""
+    equals = {"state": wanted.state, "requester": wanted.requester, "policy_id": wanted.policy_id}
+    bodies = _bodies(connection, approvals, equals, wanted.before, wanted.limit)
+    return [codec.approval_from(body) for body in bodies]
+
+
+def list_alerts(connection: Connection, wanted: AlertFilter) -> Sequence[Alert]:
+    """Alerts that match, newest first."""
+    equals = {
+        "state": wanted.state,
+        "kind": wanted.kind,
+        "policy_id": wanted.policy_id,
+        "principal": wanted.principal,
+    }
+    return [
+        codec.alert_from(body) for body in _bodies(connection, alerts, equals, wanted.before, wanted.limit)
+    ]
+
+
+def list_notices(connection: Connection, wanted: NoticeFilter) -> Sequence[Notice]:
+    """Notices that match, newest first."""
+    equals = {"state": wanted.state, "target": wanted.target}
+    return [
+        codec.notice_from(body) for body in _bodies(connection, notices, equals, wanted.before, wanted.limit)
+    ]
+
+
+def _bodies(
+    connection: Connection, table: Table, equals: Mapping[str, str | None], before: str | None, limit: int
+) -> Sequence[str]:
+    """The newest rows that have these values; None is any."""
+    query = select(table.c.body).order_by(table.c.id.desc()).limit(limit)
+    for column, value in equals.items():
+        if value is not None:
+            query = query.where(table.c[column] == str(value))
+    if before is not None:
+        query = query.where(table.c.id < before)
+    return connection.execute(query).scalars().all()
 
 
 def _pages(connection: Connection, wanted: Collection[tuple[int, int]]) -> dict[tuple[int, int], list[bytes]]:

@@ -1,8 +1,10 @@
-"""Records over a journal: denials, policies and keys go through the same writer as the money."""
+"""Records over a journal: denials, rules, approvals and alerts go through the same writer as the money."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 
+from palyra.alerts.alert import Alert, Notice
+from palyra.approvals.approval import Approval
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
@@ -15,6 +17,7 @@ from palyra.lifecycle.decision import (
 )
 from palyra.lifecycle.ports import AuditEntry, DecisionFilter, IdempotencyEntry
 from palyra.store import codec
+from palyra.store.changes import alert_change, approval_change, configured_change, notice_change
 from palyra.store.ledger import Journal, JournaledLedger, write_down
 from palyra.store.page import Audited, unpack
 from palyra.store.write import Filed, RollupDelta, Statement, Write, rollup_key
@@ -63,10 +66,38 @@ class JournaledRecords:
         """See ``Records.save_key``."""
         await self._audited(self._statement("save_key", key.id, key.sha256, codec.key_text(key)), audit)
 
+    async def save_approval(self, approval: Approval, audit: AuditEntry | None) -> None:
+        """See ``ApprovalRecords.save_approval``."""
+        await self._written((approval_change(approval),), audit)
+
+    async def save_alert(self, alert: Alert, notices: Sequence[Notice], audit: AuditEntry | None) -> None:
+        """See ``AlertRecords.save_alert``."""
+        await self._written((alert_change(alert), *map(notice_change, notices)), audit)
+
+    async def save_notice(self, notice: Notice) -> None:
+        """See ``AlertRecords.save_notice``."""
+        await self._written((notice_change(notice),), None)
+
+    async def drop_old(self, before: Instant) -> None:
+        """See ``AlertRecords.drop_old``."""
+        old = Statement("drop_alerts", (before,)), Statement("drop_notices", (before,))
+        await self._written(old, None)
+
+    async def record_configured(
+        self, name: str, before: str | None, after: str | None, audit: AuditEntry
+    ) -> None:
+        """See ``ConfigRecords.record_configured``. Raises ValueError where nothing is to be recorded."""
+        await self._written((configured_change(name, before, after),), audit)
+
     def _statement(self, name: str, *parameters: str | int | None) -> Statement:
         return Statement(name, parameters)
 
     async def _audited(self, statement: Statement, audit: AuditEntry) -> None:
+        """Change the rules."""
+        await self._written((statement,), audit)
+
+    async def _written(self, statements: tuple[Statement, ...], audit: AuditEntry | None) -> None:
+        """Run statements and note them in the journal, in one commit. Returns when it is durable."""
         durable = asyncio.get_running_loop().create_future()
 
         def done(error: Exception | None) -> None:
@@ -78,8 +109,10 @@ class JournaledRecords:
                 durable.set_exception(error)
 
         now = self._now()
-        write = Write(now, False, statement=statement, done=done)
-        write_down(write, Audited(audit.kind, audit.ref, now, audit.actor, audit.before, audit.after), None)
+        write = Write(now, False, statements=statements, done=done)
+        if audit is not None:
+            line = Audited(audit.kind, audit.ref, now, audit.actor, audit.before, audit.after)
+            write_down(write, line, None)
         self._journal.append(write)
         await durable
 

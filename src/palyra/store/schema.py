@@ -137,3 +137,62 @@ keys = Table(
     Column("body", Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("policy_id", Text, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("open_until", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""``open_until``: for ever while pending, the end of the grant while there is one, else 0."""
+Index("approvals_pending", approvals.c.cause, unique=True, sqlite_where=approvals.c.state == "pending")
+Index("approvals_open", approvals.c.open_until)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("policy_id", Text),
+    Column("principal", Text),
+    Column("over_at", BigInteger),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""``over_at``: the last change of one that is resolved."""
+Index("alerts_firing", alerts.c.cause, unique=True, sqlite_where=alerts.c.state == "firing")
+Index("alerts_over", alerts.c.over_at)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("over_at", BigInteger),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""``over_at``: when it was sent."""
+Index("notices_due", notices.c.due_at, sqlite_where=notices.c.state == "waiting")
+Index("notices_over", notices.c.over_at)
+
+configured = Table(
+    "configured",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)

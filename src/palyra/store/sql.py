@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Any, Final, LiteralString, Protocol
 
 from palyra.store.write import ClaimChange
 
@@ -116,6 +116,37 @@ NAMED: Final = {
     "delete_policy": "UPDATE policies SET deleted = 1 WHERE id = ?",
     "save_key": "INSERT INTO keys (id, sha256, body) VALUES (?, ?, ?) "
     "ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+    "insert_approval": """
+INSERT INTO approvals (id, version, state, cause, policy_id, requester, open_until, body)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING
+""",
+    "update_approval": """
+UPDATE OR IGNORE approvals SET version = ?2, state = ?3, cause = ?4, policy_id = ?5, requester = ?6,
+  open_until = ?7, body = ?8
+WHERE id = ?1 AND version = ?2 - 1
+""",
+    "insert_alert": """
+INSERT INTO alerts (id, version, state, cause, kind, policy_id, principal, over_at, body)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING
+""",
+    "update_alert": """
+UPDATE OR IGNORE alerts SET version = ?2, state = ?3, cause = ?4, kind = ?5, policy_id = ?6, principal = ?7,
+  over_at = ?8, body = ?9
+WHERE id = ?1 AND version = ?2 - 1
+""",
+    "drop_alerts": "DELETE FROM alerts WHERE over_at < ?",
+    "insert_notice": """
+INSERT INTO notices (id, version, state, target, due_at, over_at, body)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING
+""",
+    "update_notice": """
+UPDATE notices SET version = ?2, state = ?3, target = ?4, due_at = ?5, over_at = ?6, body = ?7
+WHERE id = ?1 AND version = ?2 - 1
+""",
+    "drop_notices": "DELETE FROM notices WHERE over_at < ?",
+    "insert_configured": "INSERT INTO configured (name, body) VALUES (?, ?) ON CONFLICT DO NOTHING",
+    "update_configured": "UPDATE configured SET body = ?3 WHERE name = ?1 AND body = ?2",
+    "delete_configured": "DELETE FROM configured WHERE name = ? AND body = ?",
 }
 
 ACCOUNTS: Final = """
@@ -133,6 +164,20 @@ WHERE deleted = 0 ORDER BY id
 """
 POLICY_VERSION: Final = "SELECT coalesce(max(version), 0) FROM policies WHERE id = ?"
 KEYS: Final = "SELECT body FROM keys ORDER BY id"
+
+READ: Final[Mapping[str, LiteralString]] = {
+    "open_approvals": "SELECT body FROM approvals WHERE open_until > ? ORDER BY id",
+    "approval": "SELECT body FROM approvals WHERE id = ?",
+    # The words of the partial indexes, so that SQLite finds by them.
+    "open_alerts": "SELECT body FROM alerts WHERE state = 'firing' ORDER BY id",
+    "alert": "SELECT body FROM alerts WHERE id = ?",
+    "due_notices": """
+SELECT body FROM notices WHERE state = 'waiting' AND due_at <= ? ORDER BY due_at, id LIMIT ?
+""",
+    "notice": "SELECT body FROM notices WHERE id = ?",
+    "configured": "SELECT name, body FROM configured ORDER BY name",
+}
+"""What ``StoredRecords`` reads."""
 
 DECISION: Final = """
 SELECT state, place, d.body, end_place, e.body FROM decisions

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
@@ -23,13 +23,16 @@ from palyra.store.ledger import JournaledLedger
 from palyra.store.lock import OwnerLock
 from palyra.store.migrate import migrate
 from palyra.store.reader import Reader
-from palyra.store.records import JournaledRecords, newest, stored_decision
+from palyra.store.records import newest, stored_decision
 from palyra.store.restore import restore, verify
+from palyra.store.stored import StoredRecords
 from palyra.store.write import ClaimChange
 from palyra.store.writer import Writer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+T = TypeVar("T")
 
 __all__ = ["SqliteRecords", "SqliteStore", "verify"]
 
@@ -87,7 +90,7 @@ class SqliteStore:
         self._lock.release()
 
 
-class SqliteRecords(JournaledRecords):
+class SqliteRecords(StoredRecords):
     """The Records port on SQLite; reads run on reader threads."""
 
     def __init__(
@@ -95,6 +98,12 @@ class SqliteRecords(JournaledRecords):
     ) -> None:
         super().__init__(writer, ledger, now)
         self._reader = reader
+
+    async def _read(self, name: str, *parameters: str | int) -> Sequence[Sequence[Any]]:
+        return await self._reader.rows(sql.READ[name], *parameters)
+
+    async def _ask(self, question: "Callable[[Connection], T]") -> T:
+        return await self._reader.ask(question)
 
     async def decision(self, request_id: str) -> StoredDecision | None:
         """See ``Records.decision``."""

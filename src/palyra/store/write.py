@@ -6,12 +6,13 @@ they are durable. Reservations are not: they fail at once and their hold is undo
 What is stored is encoded on the loop thread, so that the writing thread needs the interpreter for little.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import add, sub
 from typing import NamedTuple
 
 import msgspec
 
+from palyra.core.errors import Superseded
 from palyra.ledger.held import Entries
 from palyra.lifecycle.decision import AnyDecision, CallState, Settlement
 from palyra.lifecycle.ports import Done
@@ -71,12 +72,32 @@ class ClaimChange(NamedTuple):
 class Statement(NamedTuple):
     """A named SQL statement of the adapter with its parameters, for rare writes such as policies and keys.
 
-    On a shared database it is refused if the rules are not at version ``after`` any more.
+    On a shared database it is refused if the rules are not at version ``after`` any more. ``compares``: it
+    changes exactly one row, or else somebody was faster and its write fails with ``Superseded``.
     """
 
     name: str
     parameters: tuple[str | int | None, ...]
     after: int | None = None
+    compares: bool = False
+
+
+class Overtaken(Exception):
+    """A commit was rolled back: what these writes compare with is not there any more. The others may land."""
+
+    def __init__(self, writes: "Sequence[Write]") -> None:
+        super().__init__("overtaken")
+        self.writes = writes
+
+    def rest(self, batch: "Sequence[Write]") -> "list[Write]":
+        """The writes of the batch that are not to blame."""
+        overtaken = {id(write) for write in self.writes}
+        return [write for write in batch if id(write) not in overtaken]
+
+
+def superseded() -> Superseded:
+    """What a write is told that was overtaken."""
+    return Superseded("somebody else changed this since it was read; read it again")
 
 
 class Filed(msgspec.Struct, gc=False):
@@ -111,7 +132,7 @@ class Write(msgspec.Struct):
     entries: Entries = ()
     rollup: tuple[RollupKey, RollupDelta] | None = None
     claim: ClaimChange | None = None
-    statement: Statement | None = None
+    statements: tuple[Statement, ...] = ()
     flaw: Exception | None = None
     landed: "Callable[[Write, Exception | None], None] | None" = None
     done: Done | None = None

@@ -11,6 +11,7 @@ a failed commit, a write tried by itself, the end) entry lines are summed instea
 | the disk, for good          | fail, and all later ones      | fail: the writer is poisoned, because  |
 |                             |                               | nobody knows what a failed fsync left  |
 | one write cannot be stored  | only that one fails           | poisoned: its truth cannot be recorded |
+| one write was overtaken     | only that one fails           | cannot be: they compare with nothing   |
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from palyra.ledger.held import HeldEntries
 from palyra.store.chain import Row
 from palyra.store.commit import Committer
 from palyra.store.ledger import resolve
-from palyra.store.write import Write
+from palyra.store.write import Overtaken, Write, superseded
 
 BATCH_MAX = 512
 GATHER_S = 0.0005
@@ -190,6 +191,10 @@ class Writer:
             self._resolved(batch, LedgerUnavailable(f"the disk of the ledger failed: {self._poisoned}"))
             return
         error = self._try(batch, balances)
+        while isinstance(error, Overtaken):
+            self._resolved(error.writes, superseded())
+            batch = error.rest(batch)
+            error = self._try(batch, balances)
         if error is None:
             self._writable = True
             self._resolved(batch, None)
@@ -214,6 +219,8 @@ class Writer:
             error = self._try([write], None)
             if error is None:
                 self._resolved([write], None)
+            elif isinstance(error, Overtaken):
+                self._resolved([write], superseded())
             elif not _is_of_the_disk(error) and not write.essential:
                 self._resolved([write], LedgerUnavailable(f"this cannot be stored: {error}"))
             else:

@@ -259,7 +259,7 @@ async def test_everything_is_there_and_goes_on(tmp_path: Path, more: int) -> Non
     till.close()
     assert verify(path).records == 10 + 2 * more
     with edited(path) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0004",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0005",)]
 
 
 async def test_every_decision_is_read_as_before(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import asyncpg
+
 from palyra.core.errors import IdempotencyInFlight, Outbid, RulesStale
 from palyra.ledger.account import AccountKey
 from palyra.store.chain import Chapter
@@ -19,7 +21,7 @@ from palyra.store.postgres.commit import (
 )
 from palyra.store.postgres.link import Connection
 from palyra.store.postgres.share import Standing
-from palyra.store.write import Write
+from palyra.store.write import Overtaken, Statement, Write
 
 
 class Node(NamedTuple):
@@ -54,7 +56,7 @@ class Flight(NamedTuple):
     async def send(
         self, connection: Connection, node: "Node", next_seq: int, lease_s: float, share: float
     ) -> list[Row]:
-        """Ask the database for it. Raises what asyncpg raises, RolledBack and RulesStale."""
+        """Ask the database for it. Raises what asyncpg raises, RolledBack, Overtaken, RulesStale."""
         batch = self.batch
         parameters = (
             node.id,
@@ -66,18 +68,21 @@ class Flight(NamedTuple):
             *rollup_parameters(batch),
             *claim_parameters(claims_of(batch)),
         )
-        statements = [write.statement for write in batch if write.statement is not None]
-        if not statements:
+        writes = [write for write in batch if write.statements]
+        if not writes:
             return [Row(*row) for row in await connection.fetch(sql.COMMIT, *parameters)]
+        names = {statement.name for write in writes for statement in write.statements}
         async with connection.transaction():
-            for statement in statements:
-                if await connection.fetchval(sql.RULES_CHANGED, statement.after) is None:
-                    raise RulesStale("policies or keys were changed by another gateway; try again")
-                await connection.execute(sql.NAMED[statement.name], *statement.parameters)
+            if names & sql.OF_APPROVALS:
+                await connection.execute(sql.APPROVALS_CHANGED)
+            await _execute(connection, sorted(writes, key=_place))
             rows = [Row(*row) for row in await connection.fetch(sql.COMMIT, *parameters)]
             if any(row.short for row in rows):
                 raise RolledBack(rows)
-            await connection.fetch(sql.TELL_RULES)
+            if names & sql.OF_THE_RULES:
+                await connection.fetch(sql.TELL_RULES)
+            if names & sql.OF_APPROVALS:
+                await connection.fetch(sql.TELL_APPROVALS)
         return rows
 
     def outbid(self, short: Sequence[Row], now: float) -> list[tuple[Write, Exception]]:
@@ -117,6 +122,42 @@ class RolledBack(Exception):
     def __init__(self, rows: Sequence[Row]) -> None:
         super().__init__("refused")
         self.rows = [row for row in rows if row.short]
+
+
+def _place(write: Write) -> tuple[str, ...]:
+    """In this order all gateways lock rows: first the row of the rules, then by table and id."""
+    statement = write.statements[0]
+    if statement.name in sql.OF_THE_RULES:
+        return ()
+    return statement.name.partition("_")[2], str(statement.parameters[0])
+
+
+async def _execute(connection: Connection, writes: Sequence[Write]) -> None:
+    """Run the statements. Who is overtaken is found in one go, as long as nothing has to be undone."""
+    overtaken: list[Write] = []
+    for write in writes:
+        for number, statement in enumerate(write.statements):
+            try:
+                if await _lands(connection, statement):
+                    continue
+            except asyncpg.UniqueViolationError as error:
+                if not statement.compares:
+                    raise
+                raise Overtaken([*overtaken, write]) from error
+            overtaken.append(write)
+            if number:
+                raise Overtaken(overtaken)
+            break
+    if overtaken:
+        raise Overtaken(overtaken)
+
+
+async def _lands(connection: Connection, statement: Statement) -> bool:
+    is_of_the_rules = statement.name in sql.OF_THE_RULES
+    if is_of_the_rules and await connection.fetchval(sql.RULES_CHANGED, statement.after) is None:
+        raise RulesStale("policies or keys were changed by another gateway; try again")
+    told = await connection.execute(sql.NAMED[statement.name], *statement.parameters)
+    return told.rpartition(" ")[2] == "1" or not statement.compares
 
 
 def _held_by(write: Write, key: AccountKey) -> int:

@@ -1,7 +1,7 @@
 """The Records port on PostgreSQL. Reads see what every gateway has stored, and what each has under way."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
@@ -14,14 +14,17 @@ from palyra.store.postgres.ledger import SharedLedger
 from palyra.store.postgres.reading import Reading
 from palyra.store.postgres.restore import pending_calls
 from palyra.store.postgres.writer import PostgresWriter
-from palyra.store.records import JournaledRecords, matches, newest, stored_decision
+from palyra.store.records import matches, newest, stored_decision
+from palyra.store.stored import StoredRecords
 from palyra.store.write import Statement
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+T = TypeVar("T")
 
-class PostgresRecords(JournaledRecords):
+
+class PostgresRecords(StoredRecords):
     """Reads run on connections of their own, never on the writer's."""
 
     def __init__(
@@ -32,6 +35,12 @@ class PostgresRecords(JournaledRecords):
         self._rules_version: int | None = None
         """As they were read; None before that."""
         self._reading = reading
+
+    async def _read(self, name: str, *parameters: str | int) -> Sequence[Sequence[Any]]:
+        return await self._reading.rows(sql.READ[name], *parameters)
+
+    async def _ask(self, question: "Callable[[Connection], T]") -> T:
+        return await self._reading.ask(question)
 
     async def decision(self, request_id: str) -> StoredDecision | None:
         """See ``Records.decision``."""

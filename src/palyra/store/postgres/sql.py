@@ -149,10 +149,13 @@ DROP_OLD_SESSION_MODELS: Final = "DELETE FROM session_models WHERE at < $1"
 
 LEDGER: Final = "SELECT ledger::text FROM rules"
 RULES_VERSION: Final = "SELECT version FROM rules"
+VERSIONS: Final = "SELECT version, approvals FROM rules"
 RULES_CHANGED: Final = """
 UPDATE rules SET version = version + 1 WHERE version = coalesce($1, version) RETURNING version
 """
 TELL_RULES: Final = "SELECT pg_notify('palyra', 'rules')"
+APPROVALS_CHANGED: Final = "UPDATE rules SET approvals = approvals + 1"
+TELL_APPROVALS: Final = "SELECT pg_notify('palyra', 'approvals')"
 POLICIES: Final = """
 SELECT body FROM policies
 JOIN (SELECT id, max(version) AS version FROM policies GROUP BY id) AS newest USING (id, version)
@@ -165,7 +168,52 @@ NAMED: Final[Mapping[str, LiteralString]] = {
     "delete_policy": "UPDATE policies SET deleted = 1 WHERE id = $1",
     "save_key": "INSERT INTO keys (id, sha256, body) VALUES ($1, $2, $3) "
     "ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+    "insert_approval": """
+INSERT INTO approvals (id, version, state, cause, policy_id, requester, open_until, body)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING
+""",
+    "update_approval": """
+UPDATE approvals SET version = $2, state = $3, cause = $4, policy_id = $5, requester = $6, open_until = $7,
+  body = $8
+WHERE id = $1 AND version = $2 - 1
+""",
+    "insert_alert": """
+INSERT INTO alerts (id, version, state, cause, kind, policy_id, principal, over_at, body)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
+""",
+    "update_alert": """
+UPDATE alerts SET version = $2, state = $3, cause = $4, kind = $5, policy_id = $6, principal = $7,
+  over_at = $8, body = $9
+WHERE id = $1 AND version = $2 - 1
+""",
+    "drop_alerts": "DELETE FROM alerts WHERE over_at < $1",
+    "insert_notice": """
+INSERT INTO notices (id, version, state, target, due_at, over_at, body)
+VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
+""",
+    "update_notice": """
+UPDATE notices SET version = $2, state = $3, target = $4, due_at = $5, over_at = $6, body = $7
+WHERE id = $1 AND version = $2 - 1
+""",
+    "drop_notices": "DELETE FROM notices WHERE over_at < $1",
+    "insert_configured": "INSERT INTO configured (name, body) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+    "update_configured": "UPDATE configured SET body = $3 WHERE name = $1 AND body = $2",
+    "delete_configured": "DELETE FROM configured WHERE name = $1 AND body = $2",
 }
+OF_THE_RULES: Final = frozenset({"save_policy", "delete_policy", "save_key"})
+OF_APPROVALS: Final = frozenset({"insert_approval", "update_approval"})
+READ: Final[Mapping[str, LiteralString]] = {
+    "open_approvals": "SELECT body FROM approvals WHERE open_until > $1 ORDER BY id",
+    "approval": "SELECT body FROM approvals WHERE id = $1",
+    "open_alerts": "SELECT body FROM alerts WHERE state = 'firing' ORDER BY id",
+    "alert": "SELECT body FROM alerts WHERE id = $1",
+    "due_notices": """
+SELECT body FROM notices WHERE state = 'waiting' AND due_at <= $1 ORDER BY due_at, id LIMIT $2
+""",
+    "notice": "SELECT body FROM notices WHERE id = $1",
+    "configured": "SELECT name, body FROM configured ORDER BY name",
+}
+"""What ``StoredRecords`` reads."""
 MONTHS: Final = """
 SELECT substr(c.relname, 9) AS month FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'journal'::regclass AND c.relname ~ '^journal_[0-9]{4}_[0-9]{2}$' ORDER BY month

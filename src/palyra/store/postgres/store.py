@@ -2,7 +2,7 @@
 
 | every          | what                                                                        |
 |----------------|-----------------------------------------------------------------------------|
-| ``WATCH_S``    | rules that changed elsewhere, slices that others ask for (also on NOTIFY)   |
+| ``WATCH_S``    | rules, approvals that changed, slices that others ask for (also on NOTIFY)  |
 | ``FOLD_S``     | slices brought in order: spent amounts posted, what is too much given back  |
 | a third of the lease | a commit, even of nothing, so that nobody takes this gateway for dead |
 | half of the lease    | gateways whose lease ran out: taken over, ended, closed               |
@@ -83,6 +83,9 @@ class PostgresStore:
         self.rules_version = 0
         self.on_rules: Callable[[], Awaitable[None]] | None = None
         """Called when policies or keys changed, here or elsewhere."""
+        self.approvals_version = 0
+        self.on_approvals: Callable[[], Awaitable[None]] | None = None
+        """Called when an approval was made or changed, here or elsewhere; again if it fails."""
         self.on_rejoin: Callable[[], None] | None = None
         """Called when the gateway was declared dead and starts anew: nothing prepared before holds."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,7 +101,7 @@ class PostgresStore:
         store = cls(url, now, scale, await _spool_of(url, scale))
         store.last_instant = await store._tenure.join()
         await store._make_partitions()
-        store.rules_version = await store._read_rules_version()
+        store.rules_version, store.approvals_version = await store._read_versions()
         await store._tidy()
         store._tasks = [
             asyncio.create_task(_every(WATCH_S, store._watch, store._told)),
@@ -176,11 +179,15 @@ class PostgresStore:
     async def _watch(self) -> None:
         self._told.clear()
         await self._listen()
-        version = await self._read_rules_version()
+        version, approvals_version = await self._read_versions()
         if version != self.rules_version:
             self.rules_version = version
             if self.on_rules is not None:
                 await self.on_rules()
+        if approvals_version != self.approvals_version:
+            if self.on_approvals is not None:
+                await self.on_approvals()
+            self.approvals_version = approvals_version
         recalled: list[AccountKey] = []
         for policy_id, metric, entity, window_start, seconds in await self._reading.rows(
             sql.RECALLED, self.node
@@ -237,9 +244,9 @@ class PostgresStore:
         ((self.in_doubt,),) = await self._reading.rows(sql.COUNT_IN_DOUBT)
         await self.routing.tidy()
 
-    async def _read_rules_version(self) -> int:
-        ((version,),) = await self._reading.rows(sql.RULES_VERSION)
-        return version
+    async def _read_versions(self) -> tuple[int, int]:
+        ((version, approvals_version),) = await self._reading.rows(sql.VERSIONS)
+        return version, approvals_version
 
     # When another gateway took this one for dead.
 

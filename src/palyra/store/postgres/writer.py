@@ -9,6 +9,7 @@ calls that do not fit are told so (``Outbid``) and the rest is tried again.
 | the database, or the way to it | fail at once                  | are kept, and spooled, until it is back |
 | this gateway was declared dead | fail                          | go to the journal of its former number  |
 | one write cannot be stored     | only that one fails           | only that one fails, and is logged      |
+| one write was overtaken        | only that one fails           | cannot be: they compare with nothing    |
 
 A commit whose answer was lost may have happened. The gateway takes a new term before it looks, so that the
 lost commit cannot come later, and the number of its next record tells.
@@ -17,7 +18,6 @@ lost commit cannot come later, and the number of its next record tells.
 import asyncio
 from collections.abc import Iterable, Sequence
 from time import monotonic
-from typing import Protocol
 
 import structlog
 
@@ -34,7 +34,8 @@ from palyra.store.postgres.flight import Flight, Node, RolledBack, Row
 from palyra.store.postgres.link import Connection, is_fenced, is_of_the_data, may_be_repeated
 from palyra.store.postgres.lookups import Lookups
 from palyra.store.postgres.share import NO_SLICES, Shares, Slicing, Standing
-from palyra.store.write import Write
+from palyra.store.postgres.tenant import Tenant
+from palyra.store.write import Overtaken, Write, superseded
 
 BATCH_MAX = 512
 SETTLED_AT_ONCE_MAX = 512
@@ -44,35 +45,6 @@ CLOSE_S = 5.0
 """How long a closing writer tries to write what it kept, before it leaves that to the spool."""
 
 _log = structlog.get_logger("palyra.store")
-
-
-class Tenant(Protocol):
-    """Who has the writer write, and hears what it cannot settle by itself."""
-
-    async def attach(self, node: Node) -> tuple[Connection, Node | None]:
-        """A new connection, and the node under a new term; None if it belongs to somebody else now."""
-        ...
-
-    def orphaned(self, write: Write) -> None:
-        """A reservation whose caller was told that it failed is stored after all: release it."""
-        ...
-
-    def evicted(self, kept: Sequence[Write]) -> None:
-        """Another gateway has taken the node over. ``kept``: essential writes, and reservations of doubt."""
-        ...
-
-    @property
-    def spools(self) -> bool:
-        """Whether writes that wait are kept on a disk."""
-        ...
-
-    def retained(self, writes: Sequence[Write]) -> None:
-        """These essential writes wait for the database to come back."""
-        ...
-
-    def recovered(self) -> None:
-        """Nothing waits any more."""
-        ...
 
 
 class PostgresWriter:
@@ -328,6 +300,9 @@ class PostgresWriter:
         """A commit failed: which of its writes is to blame, if any."""
         if isinstance(error, RolledBack):
             await self._commit(self._without_outbid(flight, error.rows), settling)
+        elif isinstance(error, Overtaken):
+            _resolve(error.writes, superseded())
+            await self._commit(error.rest(flight.batch), settling)
         elif is_fenced(error):
             self._lost = flight
             self._evict()

@@ -1,0 +1,92 @@
+"""Approvals, alerts, notices and recorded configuration as a database has them: both are asked the same.
+
+What gateways go by is read by plain statements; SQLAlchemy loads with the first question of people.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from palyra.alerts.alert import Alert, Notice
+from palyra.approvals.approval import Approval
+from palyra.core.instant import Instant
+from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
+from palyra.store import codec
+from palyra.store.records import JournaledRecords
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+
+class StoredRecords(JournaledRecords):
+    """The reading half of what has a version; adapters say how a database is asked."""
+
+    async def _read(self, name: str, *parameters: str | int) -> Sequence[Sequence[Any]]:
+        """The rows of a statement of the adapter."""
+        raise NotImplementedError
+
+    async def _ask(self, question: "Callable[[Connection], T]") -> T:
+        """The answer on a fresh snapshot of what is committed."""
+        raise NotImplementedError
+
+    async def open_approvals(self, now: Instant) -> Sequence[Approval]:
+        """See ``ApprovalRecords.open_approvals``."""
+        return [codec.approval_from(body) for (body,) in await self._read("open_approvals", now)]
+
+    async def approval(self, approval_id: str) -> Approval | None:
+        """See ``ApprovalRecords.approval``."""
+        rows = await self._read("approval", approval_id)
+        return codec.approval_from(rows[0][0]) if rows else None
+
+    async def approvals(self, wanted: ApprovalFilter) -> Sequence[Approval]:
+        """See ``ApprovalRecords.approvals``."""
+
+        def question(connection: "Connection") -> Sequence[Approval]:
+            from palyra.store import reads
+
+            return reads.list_approvals(connection, wanted)
+
+        return await self._ask(question)
+
+    async def open_alerts(self) -> Sequence[Alert]:
+        """See ``AlertRecords.open_alerts``."""
+        return [codec.alert_from(body) for (body,) in await self._read("open_alerts")]
+
+    async def alert(self, alert_id: str) -> Alert | None:
+        """See ``AlertRecords.alert``."""
+        rows = await self._read("alert", alert_id)
+        return codec.alert_from(rows[0][0]) if rows else None
+
+    async def alerts(self, wanted: AlertFilter) -> Sequence[Alert]:
+        """See ``AlertRecords.alerts``."""
+
+        def question(connection: "Connection") -> Sequence[Alert]:
+            from palyra.store import reads
+
+            return reads.list_alerts(connection, wanted)
+
+        return await self._ask(question)
+
+    async def due_notices(self, now: Instant, limit: int) -> Sequence[Notice]:
+        """See ``AlertRecords.due_notices``."""
+        return [codec.notice_from(body) for (body,) in await self._read("due_notices", now, limit)]
+
+    async def notice(self, notice_id: str) -> Notice | None:
+        """See ``AlertRecords.notice``."""
+        rows = await self._read("notice", notice_id)
+        return codec.notice_from(rows[0][0]) if rows else None
+
+    async def notices(self, wanted: NoticeFilter) -> Sequence[Notice]:
+        """See ``AlertRecords.notices``."""
+
+        def question(connection: "Connection") -> Sequence[Notice]:
+            from palyra.store import reads
+
+            return reads.list_notices(connection, wanted)
+
+        return await self._ask(question)
+
+    async def configured(self) -> Mapping[str, str]:
+        """See ``ConfigRecords.configured``."""
+        return {row[0]: row[1] for row in await self._read("configured")}
