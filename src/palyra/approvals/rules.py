@@ -1,5 +1,6 @@
-"""What may become of a request: pure transitions, each from one version to the next (A1)."""
+"""What may become of a request: pure transitions (A1). Whoever stores the result counts its version."""
 
+import hashlib
 from typing import NamedTuple
 
 from msgspec import structs
@@ -35,6 +36,14 @@ class Decider(NamedTuple):
     key_id: str
 
 
+def cause_of(
+    policy_id: str, policy_digest: str, entity: str, window_start: int, requester: str, fingerprint: str
+) -> str:
+    """What asks of one request have in common, as 64 hex digits."""
+    parts = (policy_id, policy_digest, entity, str(window_start), requester, fingerprint)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
 def risk_of(limit: int, projected: int) -> Risk:
     """How far beyond the limit the budget would be, by shares of it."""
     if projected * 100 <= limit * _LOW:
@@ -47,7 +56,6 @@ def asked_again(approval: Approval, ask: Approval) -> Approval:
     _check_pending(approval, ask.asked_at)
     return structs.replace(
         approval,
-        version=approval.version + 1,
         limit=ask.limit,
         consumed=ask.consumed,
         amount=ask.amount,
@@ -64,7 +72,6 @@ def approved(approval: Approval, offer: Offer, by: Decider, reason: str, now: In
     _check_decidable(approval, by, now)
     return structs.replace(
         approval,
-        version=approval.version + 1,
         state=State.APPROVED,
         grant=grant_of(approval, offer, now),
         ruling=Ruling(now, by.principal, by.key_id, reason),
@@ -76,7 +83,6 @@ def denied(approval: Approval, by: Decider, reason: str, now: Instant) -> Approv
     _check_decidable(approval, by, now)
     return structs.replace(
         approval,
-        version=approval.version + 1,
         state=State.DENIED,
         ruling=Ruling(now, by.principal, by.key_id, reason),
     )
@@ -100,7 +106,6 @@ def revoked(approval: Approval, by: Decider, reason: str, now: Instant) -> Appro
         )
     return structs.replace(
         approval,
-        version=approval.version + 1,
         state=State.REVOKED,
         revocation=Ruling(now, by.principal, by.key_id, reason),
     )
@@ -108,7 +113,13 @@ def revoked(approval: Approval, by: Decider, reason: str, now: Instant) -> Appro
 
 def spent(approval: Approval, request_id: str) -> Approval:
     """The approval with the request that its ``once`` grant let through."""
-    return structs.replace(approval, version=approval.version + 1, used_by=request_id)
+    return structs.replace(approval, used_by=request_id)
+
+
+def expiry_of(now: Instant, expire_after_ns: int, interval: str, window_end: Instant) -> Instant:
+    """When a request made now is too old to be decided: at the latest when its window is over."""
+    ends = Instant(now + expire_after_ns)
+    return ends if interval == EACH_CALL else min(ends, window_end)
 
 
 def grant_of(approval: Approval, offer: Offer, now: Instant) -> Grant:
@@ -155,9 +166,7 @@ def _check_pending(approval: Approval, now: Instant) -> None:
 def _closed(approval: Approval, state: State, reason: str, now: Instant) -> Approval:
     if approval.state is not State.PENDING:
         raise ApprovalClosed(f"Approval {approval.id} is {standing(approval)}.")
-    return structs.replace(
-        approval, version=approval.version + 1, state=state, ruling=Ruling(now, None, None, reason)
-    )
+    return structs.replace(approval, state=state, ruling=Ruling(now, None, None, reason))
 
 
 def _check_offer(approval: Approval, offer: Offer, now: Instant) -> None:

@@ -1,11 +1,14 @@
 """A budget policy: what it is, how it is read from a document, and how it is shown."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
 from typing import Literal
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from palyra.budgets.fields import (
     as_choice,
@@ -238,6 +241,11 @@ def policy_document(policy: Policy) -> dict[str, object]:
         "valid_until": _time(policy.valid_until),
     }
     return {name: value for name, value in document.items() if value is not None}
+
+
+def digest_of(policy: Policy) -> str:
+    """What an edit changes, as 64 hex digits: also an edit of the config file, which counts no versions."""
+    return hashlib.sha256(msgspec.json.encode(policy_document(policy))).hexdigest()
 
 
 def policy_to_dict(policy: Policy) -> dict[str, object]:

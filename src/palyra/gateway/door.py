@@ -99,6 +99,8 @@ class Door:
             raw_body=raw,
             headers=head.forwarded,
             idempotency_key=_idempotency_key(head.fields),
+            approvals=head.approvals,
+            wait_s=head.wait_s,
         )
 
     def _catalog(self, head: Head, request_id: str) -> Replay:

@@ -7,13 +7,14 @@ parsed and accepted once is recognised by its bytes: nothing about it can differ
 from functools import cached_property
 
 from palyra.gateway.hints import HeaderHints, read_header_hints
+from palyra.gateway.patience import read_approvals, read_wait
 from palyra.lifecycle.wire import Endpoint
 
 Header = tuple[bytes, bytes]
 
 KEY_HEADERS = (b"x-api-key", b"x-goog-api-key")
 LENGTH_DIGITS_MAX = 9
-_OURS = (b"x-palyra-", b"content-type", b"content-encoding", b"content-length")
+_OURS = (b"x-palyra-", b"prefer", b"content-type", b"content-encoding", b"content-length")
 _JSON = (b"content-type", b"application/json")
 _LENGTH = b"\r\ncontent-length:"
 _END = b"\r\n\r\n"
@@ -64,6 +65,16 @@ class Head:
     def hints(self) -> HeaderHints:
         """The labels that headers give. Raises InvalidRequest naming the header that cannot be accepted."""
         return read_header_hints(self.fields)
+
+    @cached_property
+    def approvals(self) -> tuple[str, ...]:
+        """The approvals that the caller shows. Raises InvalidRequest."""
+        return read_approvals(self.fields)
+
+    @cached_property
+    def wait_s(self) -> int:
+        """How long the caller would wait for a person to decide."""
+        return read_wait(self.fields)
 
     @property
     def declared_length(self) -> int | None:

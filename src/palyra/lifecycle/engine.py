@@ -6,6 +6,7 @@ from random import SystemRandom
 
 from palyra.budgets.terms import Mode, UnknownPrice
 from palyra.core.limits import CALLS_IN_FLIGHT_MAX, OUTPUT_TOKENS_WITHOUT_LIMIT, SETTLE_WAIT_S
+from palyra.lifecycle.approvals import Approvals
 from palyra.lifecycle.grants import Grants
 from palyra.lifecycle.idempotency import Replays
 from palyra.lifecycle.kinds import Kinds
@@ -60,6 +61,8 @@ class Engine:
     kinds: Kinds = field(default_factory=Kinds)
     grants: Grants = field(default_factory=Grants)
     """Swapped whole when people grant something, and when it ends."""
+    approvals: Approvals | None = None
+    """None where nobody can be asked."""
     replays: Replays = field(default_factory=Replays)
     patience: Patience = field(default_factory=lambda: Patience(SETTLE_WAIT_S))
     calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX

@@ -8,6 +8,7 @@ from palyra.budgets.terms import Mode
 from palyra.core.errors import Overloaded, PalyraError
 from palyra.identity.keys import Subject
 from palyra.lifecycle.admit import admit
+from palyra.lifecycle.asking import Asked, ask_people, learn, with_approval
 from palyra.lifecycle.authenticate import authenticate
 from palyra.lifecycle.call import Call
 from palyra.lifecycle.dispatch import Exchange
@@ -15,6 +16,7 @@ from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.estimate import cost_bound
 from palyra.lifecycle.idempotency import Header, Replay, claim_of, earlier_answer
 from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.ports import IdempotencyClaim
 from palyra.lifecycle.recover import Recovery, attempt
 from palyra.lifecycle.respond import (
     answer_headers,
@@ -60,9 +62,7 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
     subject = authenticate(call.credential, rules)
     claim = claim_of(call, subject.principal)
     if claim is not None and subject.may_use(call.ask.model):
-        if engine.others is not None:
-            await engine.others.look_up(claim)
-        earlier = earlier_answer(claim, engine.records, engine.replays)
+        earlier = await _look_up(claim, engine)
         if earlier is not None:
             return Repeated(*earlier)
     if engine.full:
@@ -70,10 +70,12 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
     policies = rules.index
     if engine.routing.leaves_open(call.ask.model):
         await engine.sessions.refresh(subject.principal, call.hints.session, engine.clock.now())
+    if call.approvals:
+        await learn(call, engine)
     plan = await admit(lambda: plan_call(call, subject, policies, engine, engine.clock.now()), claim, engine)
     if isinstance(plan, Plan):
         if not plan.admitted:
-            raise _refuse(plan, call, subject, engine)
+            return await _ask(plan, call, subject, engine)
         _remember(plan, engine)
     recovery: Recovery | None = None
     try:
@@ -87,20 +89,40 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
     return Answered(plan if recovery is None else recovery.plan, exchange)
 
 
+async def _look_up(claim: IdempotencyClaim, engine: Engine) -> tuple[str, Replay] | None:
+    """What the Idempotency-Key was answered before, here or at another gateway."""
+    if engine.others is not None:
+        await engine.others.look_up(claim)
+    return earlier_answer(claim, engine.records, engine.replays)
+
+
+async def _ask(plan: Plan, call: Call, subject: Subject, engine: Engine) -> Answered | Repeated:
+    """Run the call after all, if somebody lets it and the caller waits for that; else refuse it."""
+    asked = await ask_people(plan, call, subject, engine)
+    if asked.again is None:
+        raise _refuse(plan, call, subject, engine, asked)
+    return await run(asked.again, engine)
+
+
 def _remember(plan: Plan, engine: Engine) -> None:
     """Keep the session on the model that was chosen for it: in a trial, on the one that would have been.
 
-    Work on the side, such as a summary, does not move it.
+    Work on the side, such as a summary, does not move it. What the call used up of what was granted is noted.
     """
     decision = plan.decision
+    if decision.overrides and engine.approvals is not None:
+        used_up = [each.approvals[0] for each in decision.overrides if each.single_use]
+        engine.approvals.note_use(used_up, decision.call_id, decision.labels.key_id)
     interactive = decision.labels.task_class == TaskClass.PRIMARY_INTERACTIVE
     if interactive and decision.routing is not None and decision.routing.open:
         chosen = decision.model if decision.mode == Mode.ENFORCED else decision.recommended_model
         engine.sessions.keep(decision.principal, decision.session, chosen, decision.at)
 
 
-def _refuse(plan: Plan, call: Call, subject: Subject, engine: Engine) -> Exception:
+def _refuse(plan: Plan, call: Call, subject: Subject, engine: Engine, asked: Asked) -> Exception:
     error = refusal(plan, _cheaper_models(plan, call, subject, engine))
+    if engine.approvals is not None:
+        error = with_approval(error, asked, engine.approvals)
     engine.records.record_denial(replace(plan.decision, error_code=error.code, message=error.message))
     error.headers = decision_headers(plan)
     return error

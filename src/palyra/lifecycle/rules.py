@@ -97,6 +97,11 @@ class Rules:
         """Every key ever made, revoked ones included, oldest first."""
         return sorted(self._keys.values(), key=lambda key: (key.created_at, key.id))
 
+    def subject_of(self, key_id: str) -> Subject | None:
+        """Who presents a key that is active now, by its id."""
+        key = self._keys.get(key_id)
+        return self.snapshot.subjects.get(key.sha256) if key is not None else None
+
     async def load(self) -> None:
         """Read what was made through the API. A policy of the file hides a stored one of the same id."""
         stored = await self._records.policies()

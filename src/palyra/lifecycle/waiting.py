@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
+from palyra.core.errors import LedgerUnavailable
+
 T = TypeVar("T")
 
 Told = Callable[[Exception | None], None]
@@ -92,6 +94,32 @@ class Course(Generic[T]):
         else:
             self._waiting = waiting
             waiting.then(self._resume)
+
+
+class Errand(Generic[T]):
+    """An asyncio coroutine that a ``Course`` waits for. It runs to its end even if nobody waits any more."""
+
+    __slots__ = ("_task", "_wait")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], running: set[asyncio.Task[Any]]) -> None:
+        """``running`` keeps the task for as long as it runs."""
+        self._wait = Wait()
+        self._task = asyncio.get_running_loop().create_task(coroutine)
+        running.add(self._task)
+        self._task.add_done_callback(running.discard)
+        self._task.add_done_callback(self._ended)
+
+    def __await__(self) -> "Generator[Wait, None, T]":
+        yield from self._wait.__await__()
+        return self._task.result()
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self._wait.tell(LedgerUnavailable("the daemon is stopping; retry shortly"))
+        else:
+            # What it raised is raised by ``result``, and must count as looked at.
+            task.exception()
+            self._wait.tell()
 
 
 async def in_task(coroutine: Coroutine[Any, Any, T]) -> T:
