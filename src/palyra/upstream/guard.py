@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from palyra.core.address import Reach, embeds_ipv4, parse_host, reach_of
 from palyra.core.errors import FieldError
 
 _FIELD = "base_url"
@@ -11,14 +12,9 @@ _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|[^/?#@:\[\]]+)(?::(?P<port>[^/?#@]*))?(?P<path>/[^?#]*)?",
     re.IGNORECASE,
 )
-_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
-_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
-_NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PATH = re.compile(r"(/[A-Za-z0-9_~.-]+)*/?")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data"})
-_METADATA_ADDRESSES = frozenset({"100.100.100.200", "168.63.129.16", "fd00:ec2::254"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,43 +75,18 @@ def _check_path(path: str) -> str:
 
 def _check_host(host: str) -> tuple[str, bool]:
     """Return the host in canonical form and whether it is loopback."""
-    if host.startswith("["):
-        try:
-            return _check_address(IPv6Address(host[1:-1]))
-        except ValueError as error:
-            if isinstance(error, FieldError):
-                raise
-            raise FieldError(_FIELD, f"has the host {host!r}, which is no IPv6 address") from None
-    if _NUMERIC_LABEL.fullmatch(host.removesuffix(".").rpartition(".")[2]):
-        # Resolvers read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses; only the plain spelling is accepted.
-        try:
-            return _check_address(IPv4Address(host))
-        except ValueError as error:
-            if isinstance(error, FieldError):
-                raise
-            raise FieldError(_FIELD, f"has the host {host!r}; write IPv4 as four decimal numbers") from None
-    if _NAME.fullmatch(host) is None:
-        raise FieldError(_FIELD, f"has the host {host!r}, which is no host name (write IDN as xn--)")
-    if host in _METADATA_NAMES:
-        raise FieldError(_FIELD, f"points to the metadata service {host!r}")
-    return host, host == "localhost"
+    try:
+        parsed = parse_host(host)
+    except ValueError as error:
+        raise FieldError(_FIELD, str(error)) from None
+    return (parsed, parsed == "localhost") if isinstance(parsed, str) else _check_address(parsed)
 
 
 def _check_address(address: IPv4Address | IPv6Address) -> tuple[str, bool]:
     text = str(address)
-    if isinstance(address, IPv6Address) and (address.ipv4_mapped or address.sixtofour or address.teredo):
+    if embeds_ipv4(address):
         raise FieldError(_FIELD, f"embeds an IPv4 address in {text!r}; write the IPv4 address itself")
-    embedded = isinstance(address, IPv6Address) and _embeds_special_ipv4(address)
-    special = address.is_link_local or address.is_multicast or address.is_unspecified
-    reserved = address.is_reserved and not address.is_loopback
-    if special or reserved or embedded or text in _METADATA_ADDRESSES:
+    reach = reach_of(address)
+    if reach is Reach.SPECIAL:
         raise FieldError(_FIELD, f"points to the special address {text!r}")
-    return text, address.is_loopback
-
-
-def _embeds_special_ipv4(address: IPv6Address) -> bool:
-    """Whether this is a NAT64 (64:ff9b::/96) or IPv4-compatible (::/96) spelling of an IPv4 address."""
-    prefix = int(address) >> 32
-    if prefix not in {0, 0x0064_FF9B << 64}:
-        return False
-    return prefix != 0 or not address.is_loopback
+    return text, reach is Reach.LOOPBACK
