@@ -133,7 +133,7 @@ def grant_of(approval: Approval, offer: Offer, now: Instant) -> Grant:
         case GrantKind.AMOUNT:
             amount = approval.asked if offer.amount is None else offer.amount
             return Grant(offer.kind, amount, min(offer.until or last, approval.window_end, last))
-        case GrantKind.TIMEBOXED:
+        case _:
             amount = max(approval.limit, approval.asked) if offer.amount is None else offer.amount
             return Grant(offer.kind, amount, offer.until or last)
 

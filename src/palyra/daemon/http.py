@@ -47,9 +47,18 @@ class Later:
 class Server(uvicorn.Server):
     """uvicorn, telling when it listens."""
 
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listening: Callable[[], None], leaving: Callable[[], None]
+    ) -> None:
+        """``listening`` is told when it listens, ``leaving`` when it is asked to stop."""
         super().__init__(config)
         self._listening = listening
+        self._leaving = leaving
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell, then wait for what runs."""
+        self._leaving()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell."""

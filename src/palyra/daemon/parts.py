@@ -8,6 +8,10 @@ import uuid_utils
 from palyra.budgets.policy import Known, PolicyDefaults
 from palyra.config.settings import ProviderSettings, Settings
 from palyra.core.errors import FieldError
+from palyra.daemon.storage import Store
+from palyra.lifecycle.approvals import Approvals
+from palyra.lifecycle.engine import Engine
+from palyra.lifecycle.grants import Grants
 from palyra.lifecycle.ports import Clock, Records
 from palyra.lifecycle.providers import Providers, ProviderTerms
 from palyra.lifecycle.rules import Rules
@@ -31,6 +35,23 @@ def make_rules(settings: Settings, records: Records, clock: Clock, known: Callab
         file_keys=settings.keys,
         known=known,
         defaults=PolicyDefaults(timezone=settings.governance.timezone),
+    )
+
+
+def make_approvals(settings: Settings, store: Store, rules: Rules, engine: Engine) -> Approvals:
+    """The desk where people decide; what they grant holds for the next call of ``engine``."""
+
+    def publish(grants: Grants) -> None:
+        engine.grants = grants
+
+    return Approvals(
+        store.records,
+        rules,
+        engine.clock,
+        new_id=lambda: f"apr_{uuid_utils.uuid7().hex}",
+        publish=publish,
+        terms=settings.approvals,
+        shared=store.others is not None,
     )
 
 

@@ -17,7 +17,14 @@ from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant, isoformat
 from palyra.daemon.http import Asgi, Later, Server, listen, spare_the_collector
 from palyra.daemon.models import ModelDesk
-from palyra.daemon.parts import endpoint_of, make_providers, make_registry, make_rules, make_sessions
+from palyra.daemon.parts import (
+    endpoint_of,
+    make_approvals,
+    make_providers,
+    make_registry,
+    make_rules,
+    make_sessions,
+)
 from palyra.daemon.storage import Store, close_store
 from palyra.daemon.system import SystemClock, TimeSortedIds
 from palyra.gateway.door import Door
@@ -84,6 +91,7 @@ class Daemon:
             providers=make_providers(settings),
             sessions=make_sessions(settings),
         )
+        self.engine.approvals = self._approvals = make_approvals(settings, store, self._rules, self.engine)
         self._background: list[asyncio.Task[None]] = []
         self._sharing = self._share()
         self._owner_key: str | None = None
@@ -93,12 +101,15 @@ class Daemon:
         if isinstance(self._store, PostgresStore):
             self._store.on_rules = self._rules.reload
             self._store.on_rejoin = self._start_anew
+            self._store.on_approvals = self._approvals.load
         await self._rules.load()
         self._owner_key = await self._rules.ensure_owner_key(self._settings.auth.owner_key)
         await resolve_leftovers(self.engine)
+        await self._approvals.load()
         await self._discover_all()
         self._background = [
             asyncio.create_task(_every(SWEEP_S, self._sweep)),
+            asyncio.create_task(_every(SWEEP_S, self._approvals.sweep)),
             asyncio.create_task(_every(self._settings.discovery.ttl_s, self._discover_all)),
             asyncio.create_task(_every(FORGET_EVERY_S, self._forget)),
         ]
@@ -111,10 +122,13 @@ class Daemon:
         host, port = self._settings.server.host, listening.getsockname()[1]
         scheme = "https" if self._settings.server.tls_cert else "http"
         shown = f"[{host}]" if ":" in host else host
+        url = f"{scheme}://{shown}:{port}"
+        self._approvals.address = self._settings.server.public_url or url
         control_plane = Later(self._control_plane)
         server = Server(
             self._uvicorn_config(control_plane),
-            lambda: announce(self._announcement(f"{scheme}://{shown}:{port}")),
+            listening=lambda: announce(self._announcement(url)),
+            leaving=self._approvals.leave,
         )
         control_plane.build(on_failure=server.stop_soon, on_success=spare_the_collector)
         await server.serve(sockets=[listening])
@@ -183,6 +197,7 @@ class Daemon:
                 records=self._store.records,
                 ledger=self._store.ledger,
                 clock=self._clock,
+                approvals=self._approvals,
                 prices=self._list_prices,
                 models=ModelDesk(self._settings, self.engine, live=True),
                 health=self._health,

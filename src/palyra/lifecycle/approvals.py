@@ -26,7 +26,7 @@ from palyra.approvals.rules import (
     voided,
 )
 from palyra.budgets.policy import digest_of
-from palyra.core.errors import ApprovalClosed, Forbidden, NotFound, PalyraError, Superseded
+from palyra.core.errors import ApprovalClosed, Forbidden, LedgerUnavailable, NotFound, PalyraError, Superseded
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.identity.keys import Role, Subject
 from palyra.lifecycle.grants import Grants
@@ -85,6 +85,8 @@ class Approvals:
         self._open: dict[str, Approval] = {}
         self._by_cause: dict[str, str] = {}
         self._denied: OrderedDict[str, Approval] = OrderedDict()
+        self._ruled: list[Approval] = []
+        """Decided, and the calls that wait for it are not told yet."""
         self._joined: set[str] = set()
         """Pending ones that were asked for again since they were stored."""
         self._waiting: dict[str, list[_Waiter]] = {}
@@ -339,7 +341,9 @@ class Approvals:
                         return await change()
                     except Superseded:
                         await self.load()
-                return await change()
+                raise LedgerUnavailable(
+                    "other gateways change the same approvals again and again; retry shortly"
+                )
 
         task = asyncio.get_running_loop().create_task(serialised())
         self._running.add(task)
@@ -367,9 +371,7 @@ class Approvals:
         if approval.state is not State.PENDING:
             if self._by_cause.get(approval.cause) == approval.id:
                 del self._by_cause[approval.cause]
-            for waiter in self._waiting.pop(approval.id, ()):
-                waiter.approval = approval
-                waiter.over.tell()
+            self._ruled.append(approval)
         if approval.state is State.DENIED:
             self._denied[approval.cause] = approval
             while len(self._denied) > DENIED_KEPT_MAX:
@@ -381,8 +383,14 @@ class Approvals:
         self._joined.discard(approval.id)
 
     def _republish(self) -> None:
+        """Let the live grants hold, then wake the calls that wait for what was decided."""
         now = self._clock.now()
         self._publish(Grants(each for each in self.open if each.live_grant(now) is not None))
+        ruled, self._ruled = self._ruled, []
+        for approval in ruled:
+            for waiter in self._waiting.pop(approval.id, ()):
+                waiter.approval = approval
+                waiter.over.tell()
 
     def _pending_of(self, cause: str) -> Approval | None:
         approval_id = self._by_cause.get(cause)
