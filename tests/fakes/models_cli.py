@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ import httpx2
 from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
-from fakes.records import FakeClock, FakeLedger, FakeRecords
+from fakes.plane import plane_deps, plane_rules
+from fakes.records import FakeClock, FakeRecords
 from palyra.api.app import create_api
-from palyra.api.deps import ApiDeps, Health
-from palyra.budgets.policy import Known, PolicyDefaults
 from palyra.cli.app import app
 from palyra.cli.client import Connector
 from palyra.core.errors import PalyraError
-from palyra.lifecycle.rules import Rules
 
 SECRET = "sk-provider-secret-0123456789"
 
@@ -117,32 +114,11 @@ class ModelsShell:
 
 def models_shell(documents: dict[str, dict[str, Any]]) -> ModelsShell:
     """A shell, with a control plane behind it whose desk says ``documents``."""
-    numbers = count()
     records, clock, desk = FakeRecords(), FakeClock(), FixedDesk(documents)
+    rules = plane_rules(records, clock)
     with asyncio.Runner() as runner:
-        rules = Rules(
-            records,
-            clock,
-            lambda size: next(numbers).to_bytes(size, "big"),
-            lambda: f"key-{next(numbers)}",
-            (),
-            (),
-            Known,
-            PolicyDefaults(),
-        )
         clear = runner.run(rules.ensure_owner_key(None))
-    deps = ApiDeps(
-        rules=rules,
-        records=records,
-        ledger=FakeLedger(),
-        clock=clock,
-        prices=lambda: {"items": []},
-        models=desk,
-        health=lambda: Health(writable=True),
-        samples=list,
-        hosts=frozenset({"localhost", "127.0.0.1"}),
-        version="0",
-    )
+    deps = plane_deps(rules, records, clock, desk)
     return ModelsShell(desk, Loopback(create_api(deps)), clear or "", records)
 
 

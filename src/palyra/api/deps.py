@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from palyra.lifecycle.approvals import Approvals
 from palyra.lifecycle.ports import Clock, Ledger, Records
 from palyra.lifecycle.rules import Rules
 
@@ -68,6 +69,7 @@ class ApiDeps:
     records: Records
     ledger: Ledger
     clock: Clock
+    approvals: Approvals
     prices: Callable[[], Mapping[str, object]]
     models: ModelDesk
     health: Callable[[], Health]

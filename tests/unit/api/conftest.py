@@ -2,20 +2,18 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from fakes.desk import FakeDesk
+from fakes.plane import plane_deps, plane_rules
 from fakes.records import FakeClock, FakeLedger, FakeRecords
 from palyra.api.app import create_api
 from palyra.api.deps import ApiDeps, Health, Sample
 from palyra.budgets.policy import Known, PolicyDefaults, parse_policy
 from palyra.identity.keys import Grant, Role
-from palyra.lifecycle.rules import Rules
 
 FILE_POLICY: dict[str, object] = {
     "id": "from-file",
@@ -48,31 +46,17 @@ class Plane:
 
 @pytest.fixture
 def plane() -> Iterator[Plane]:
-    numbers = count()
-    records, ledger, clock = FakeRecords(), FakeLedger(), FakeClock()
+    records, clock = FakeRecords(), FakeClock()
     policy = parse_policy(FILE_POLICY, defaults=PolicyDefaults(), version=1, actor="config", origin="file")
-    rules = Rules(
-        records,
-        clock,
-        lambda size: next(numbers).to_bytes(size, "big"),
-        lambda: f"key-{next(numbers)}",
-        (policy,),
-        (),
-        lambda: Known(models=frozenset({"gpt-4o-mini"})),
-        PolicyDefaults(),
-    )
+    rules = plane_rules(records, clock, (policy,), lambda: Known(models=frozenset({"gpt-4o-mini"})))
     health = [Health(writable=True)]
-    deps = ApiDeps(
-        rules=rules,
-        records=records,
+    ledger = FakeLedger()
+    deps = replace(
+        plane_deps(rules, records, clock),
         ledger=ledger,
-        clock=clock,
         prices=lambda: {"version": "b1", "items": [{"model": "gpt-4o-mini"}]},
-        models=FakeDesk(),
         health=lambda: health[-1],
         samples=lambda: [Sample("palyra_calls", "counter", "Calls.", {"outcome": "admit"}, 3)],
-        hosts=frozenset({"127.0.0.1", "localhost", "::1"}),
-        version="0.0.0",
     )
     with asyncio.Runner() as runner:
         made = Plane(deps, records, ledger, clock, health)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,15 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from fakes.calls import served
-from fakes.desk import FakeDesk
-from fakes.records import NOON, FakeClock, FakeLedger, FakeRecords
+from fakes.plane import plane_deps, plane_rules
+from fakes.records import NOON, FakeClock, FakeRecords
 from palyra.api.app import create_api
-from palyra.api.deps import ApiDeps, Health
-from palyra.budgets.policy import Known, PolicyDefaults
 from palyra.cli import budgets, keys, usage
 from palyra.cli.client import Connector
 from palyra.cli.explain import explain
 from palyra.cli.output import PalyraGroup
 from palyra.cli.usage import start_of
 from palyra.lifecycle.ports import UsageTotals
-from palyra.lifecycle.rules import Rules
 
 LIMIT = ["--interval", "day", "--hard", "5.00"]
 OPTIONS = ["--id", "daily", "--scope", "principal:*", "--metric", "cost_usd", *LIMIT]
@@ -70,32 +66,11 @@ class Shell:
 
 @pytest.fixture
 def shell() -> Shell:
-    numbers = count()
     records, clock = FakeRecords(), FakeClock()
+    rules = plane_rules(records, clock)
     with asyncio.Runner() as runner:
-        rules = Rules(
-            records,
-            clock,
-            lambda size: next(numbers).to_bytes(size, "big"),
-            lambda: f"key-{next(numbers)}",
-            (),
-            (),
-            Known,
-            PolicyDefaults(),
-        )
         clear = runner.run(rules.ensure_owner_key(None))
-    deps = ApiDeps(
-        rules=rules,
-        records=records,
-        ledger=FakeLedger(),
-        clock=clock,
-        prices=lambda: {"items": []},
-        models=FakeDesk(),
-        health=lambda: Health(writable=True),
-        samples=list,
-        hosts=frozenset({"localhost"}),
-        version="0",
-    )
+    deps = plane_deps(rules, records, clock)
     return Shell(records, Loopback(create_api(deps)), clear or "")
 
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from itertools import count
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,14 +15,12 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from fakes.calls import served
-from fakes.desk import FakeDesk
 from fakes.engines import NoCatalog
-from fakes.records import NOON, FakeClock, FakeLedger, FakeRecords
+from fakes.plane import plane_deps, plane_rules
+from fakes.records import NOON, FakeClock, FakeRecords
 from palyra.api import routing
 from palyra.api.app import create_api
-from palyra.api.deps import ApiDeps, Health
 from palyra.api.routing import EnginePrices, with_routing_report
-from palyra.budgets.policy import Known, PolicyDefaults
 from palyra.cli.client import Connector
 from palyra.cli.output import PalyraGroup
 from palyra.cli.routing_report import EPILOG, routing_report
@@ -32,7 +29,6 @@ from palyra.identity.keys import Grant, Role
 from palyra.lifecycle.decision import CallState, RoutingRecord, StoredDecision
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.ports import DecisionFilter
-from palyra.lifecycle.rules import Rules
 from palyra.pricing.book import PriceBook
 from palyra.pricing.entry import PriceEntry, parse_price_entry
 from palyra.pricing.sheet import PriceSheet
@@ -80,36 +76,15 @@ class Shell:
     """Runs ``palyra models routing-report`` with the owner key, or with that of a caller."""
 
     def __init__(self) -> None:
-        numbers = count()
         self.records, self.clock = FakeRecords(), FakeClock()
-        rules = Rules(
-            self.records,
-            self.clock,
-            lambda size: next(numbers).to_bytes(size, "big"),
-            lambda: f"key-{next(numbers)}",
-            (),
-            (),
-            Known,
-            PolicyDefaults(),
-        )
+        rules = plane_rules(self.records, self.clock)
         with asyncio.Runner() as runner:
             self.key = runner.run(rules.ensure_owner_key(None)) or ""
             owner = rules.snapshot.subject(self.key)
             assert owner is not None
             caller = Grant("alice", roles=frozenset({Role.CALLER}))
             self.caller_key = runner.run(rules.create_key(caller, issuer=owner))[1]
-        deps = ApiDeps(
-            rules=rules,
-            records=self.records,
-            ledger=FakeLedger(),
-            clock=self.clock,
-            prices=lambda: {"items": []},
-            models=FakeDesk(),
-            health=lambda: Health(writable=True),
-            samples=list,
-            hosts=frozenset({"localhost"}),
-            version="0",
-        )
+        deps = plane_deps(rules, self.records, self.clock)
         self.connector = Loopback(create_api(deps, (with_routing_report(price_of),)))
         models = typer.Typer(name="models")
         models.callback()(_models)
