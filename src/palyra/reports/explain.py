@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Decision,
         EstimateRecord,
         EvaluationRecord,
+        OverrideRecord,
         RoutingRecord,
         Settlement,
         StoredDecision,
@@ -51,6 +52,7 @@ def decision_document(stored: "StoredDecision") -> dict[str, object]:
         "estimate": _estimate(decision.estimate),
         "price": asdict(decision.price) if decision.price else None,
         "evaluations": [_evaluation(each) for each in decision.evaluations],
+        "overrides": [_override(decision, each) for each in decision.overrides],
         "clamp": asdict(decision.clamp) if decision.clamp else None,
         "routing": routing_document(decision.routing),
         "continues": decision.continues,
@@ -179,6 +181,18 @@ def _evaluation(record: "EvaluationRecord") -> dict[str, object]:
     for name, amount in amounts.items():
         document |= amount_fields(metric, name, amount)
     return document
+
+
+def _override(decision: "Decision", record: "OverrideRecord") -> dict[str, object]:
+    """What people granted and the call needed: by which approvals, how much, and whether it is used up."""
+    budgets = {each.budget.policy_id: each.budget for each in decision.evaluations}
+    return {
+        "policy_id": record.policy_id,
+        "approvals": list(record.approvals),
+        "single_use": record.single_use,
+        "metric": budgets[record.policy_id].metric,
+        **amount_fields(Metric(budgets[record.policy_id].metric), "extra", record.extra),
+    }
 
 
 def _counterfactual(

@@ -39,6 +39,7 @@ def explain_lines(document: Document) -> list[str]:
         _estimate(document.get("estimate")),
         *_routing(document),
         _evaluations(document.get("evaluations") or (), document["message"]),
+        _overrides(document.get("overrides") or ()),
         _clamp(document.get("clamp")),
         _price(document.get("price")),
         _settlement(document.get("settlement")),
@@ -69,6 +70,7 @@ def forecast_lines(document: Document) -> list[str]:
         _estimate(document.get("estimate")) or ["Estimate", "  Nothing could be estimated."],
         *_routing(document),
         _evaluations(document.get("evaluations") or (), document["message"]),
+        _overrides(document.get("overrides") or ()),
         _terms(document),
         _price(document.get("price")) or ["Price", "  No price is known."],
         _route(document),
@@ -302,6 +304,19 @@ def _evaluations(evaluations: Sequence[Document], told: str) -> list[str]:
 def _note(evaluation: Document) -> str:
     named = f"{evaluation['policy_id']}: "
     return f"  {named}{evaluation['message'].removeprefix(named)}"
+
+
+def _overrides(overrides: Sequence[Document]) -> list[str]:
+    """What people granted and the call needed."""
+    return ["Overrides", *[_override(each) for each in overrides]] if overrides else []
+
+
+def _override(override: Document) -> str:
+    by = ", ".join(override["approvals"])
+    if override["single_use"]:
+        return f"  {override['policy_id']}: approval {by} let this one call through, and is used up by it."
+    metric = "USD" if "extra_usd" in override else override["metric"]
+    return f"  {override['policy_id']}: {_amount(override, 'extra')} {metric} more were granted by {by}."
 
 
 def _clamp(clamp: Document | None) -> list[str]:
