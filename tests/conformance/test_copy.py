@@ -9,6 +9,7 @@ from types import MappingProxyType
 import pytest
 
 from fakes.records import NOON, FakeClock
+from fakes.stored import LATER, alert, approval, decided, notice, resolved, sent
 from fakes.till import (
     Till,
     account,
@@ -20,6 +21,8 @@ from fakes.till import (
     stored_balances,
 )
 from harness.postgres import new_database, rows
+from palyra.alerts.alert import NoticeState
+from palyra.approvals.approval import Grant, GrantKind, State
 from palyra.budgets.policy import Policy, PolicyDefaults, parse_policy
 from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant
@@ -28,7 +31,7 @@ from palyra.core.secret import Secret
 from palyra.identity.keys import ApiKey, Role
 from palyra.ledger.account import Balance
 from palyra.lifecycle.decision import CallState, StoredDecision
-from palyra.lifecycle.ports import AuditEntry, IdempotencyClaim
+from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, AuditEntry, IdempotencyClaim, NoticeFilter
 from palyra.store import copy
 from palyra.store.copy import Copied, CopyError, copy_to_server
 from palyra.store.copy_sql import REST
@@ -47,6 +50,7 @@ DONE = IdempotencyClaim("alice", "key-done", b"\x01" * 32)
 OPEN = IdempotencyClaim("alice", "key-open", b"\x02" * 32)
 AUDIT = AuditEntry("policy.saved", "daily", "key-1", None, {"hard_limit": "5.00"})
 GROUPS = ("hour", "principal", "agent", "model", "provider")
+GRANT = Grant(GrantKind.AMOUNT, 10, LATER)
 EVER = Instant(0), Instant(2**62)
 DAY_S = 24 * 3600
 TABLES: Mapping[str, str] = {
@@ -60,6 +64,10 @@ TABLES: Mapping[str, str] = {
     "rollups": "SELECT * FROM rollups ORDER BY hour, principal, agent, model, provider, node",
     "policies": "SELECT * FROM policies ORDER BY id, version",
     "keys": "SELECT * FROM keys ORDER BY id",
+    "approvals": "SELECT * FROM approvals ORDER BY id",
+    "alerts": "SELECT * FROM alerts ORDER BY id",
+    "notices": "SELECT * FROM notices ORDER BY id",
+    "configured": "SELECT * FROM configured ORDER BY name",
     "rules": "SELECT version FROM rules",
     "alembic_version": "SELECT * FROM alembic_version",
 }
@@ -133,6 +141,7 @@ async def worked(path: Path, *, pending: bool = True) -> Till:
     await records.save_policy(policy(policy_id="gone"), AUDIT)
     await records.delete_policy("gone", AUDIT)
     await records.save_key(key(), AUDIT)
+    await file_approvals_and_alerts(till)
     till.reserve("req_00", hold(100, 10_000))
     await till.flush()
     till.settle("req_00", 60)
@@ -159,6 +168,23 @@ async def worked(path: Path, *, pending: bool = True) -> Till:
     deny(till, "req_17")
     await till.flush()
     return till
+
+
+async def file_approvals_and_alerts(till: Till) -> None:
+    """Some in every state that a table tells from the others."""
+    records = till.store.records
+    for number, state in enumerate(State):
+        made = approval(f"apr_{number}", reason="größe ☃")
+        await records.save_approval(made, AUDIT)
+        if state is not State.PENDING:
+            await records.save_approval(decided(made, state, grant=GRANT), AUDIT)
+    first, second = alert("alr_1"), alert("alr_2", policy_id=None, principal=None)
+    parts = notice("ntc_1", first), notice("ntc_2", first), notice("ntc_3", first, state=NoticeState.DEAD)
+    await records.save_alert(first, parts, None)
+    await records.save_alert(second, (), None)
+    await records.save_alert(resolved(second), (), AUDIT)
+    await records.save_notice(sent(parts[1]))
+    await records.record_configured("policy/☃", None, '{"hard_limit":"5.00"}', AUDIT)
 
 
 async def filled(path: Path, *, pending: bool = True) -> Path:
@@ -201,6 +227,20 @@ def by_id(stored: list[StoredDecision]) -> dict[str, StoredDecision]:
     return {each.decision.request_id: each for each in stored}
 
 
+async def everything_filed(till: Till) -> list[object]:
+    """Approvals, alerts, notices and recorded configuration, as they are read."""
+    records = till.store.records
+    return [
+        await records.approvals(ApprovalFilter()),
+        await records.open_approvals(NOON),
+        await records.alerts(AlertFilter()),
+        await records.open_alerts(),
+        await records.notices(NoticeFilter()),
+        await records.due_notices(NOON, 10),
+        await records.configured(),
+    ]
+
+
 class TestTheCopy:
     @pytest.mark.parametrize("empty", [True, False], ids=["no schema", "a new schema"])
     async def test_is_the_ledger(self, tmp_path: Path, empty: bool) -> None:
@@ -211,6 +251,7 @@ class TestTheCopy:
         usage = await before.usage(*EVER, GROUPS)
         policies, keys = await before.policies(), await before.keys()
         accounts = await before.accounts("daily")
+        filed = await everything_filed(till)
         till.close()
         url = new_database(empty=empty)
 
@@ -228,6 +269,11 @@ class TestTheCopy:
         assert (await records.policies(), await records.keys()) == (policies, keys)
         assert (await records.policy_version("daily"), await records.policy_version("gone")) == (2, 1)
         assert await records.accounts("daily") == accounts
+        assert await everything_filed(after) == filed
+        for table in ("approvals", "alerts", "notices", "configured"):
+            with edited(path) as source:
+                stored = source.execute(TABLES[table]).fetchall()
+            assert await rows(url, TABLES[table]) == stored != []
         assert await rows(url, "SELECT last_at FROM nodes WHERE id = 0") == [(till.clock.now(),)]
         await after.leave()
         audit, source = await verify_shared(Secret(url)), verify(path)
@@ -478,6 +524,10 @@ class TestACopyThatBrokeOff:
             ("UPDATE documents SET body = body || '\\x00' WHERE page = 2", "documents"),
             ("DELETE FROM journal WHERE seq = 3", "journal"),
             ("INSERT INTO keys VALUES ('key-8', '8', '{}')", "keys"),
+            ("INSERT INTO approvals VALUES ('apr_9', 1, 'void', 'c', 'p', 'r', 0, '{}')", "approvals"),
+            ("INSERT INTO alerts VALUES ('alr_9', 1, 'firing', 'c', 'k', NULL, NULL, NULL, '')", "alerts"),
+            ("INSERT INTO notices VALUES ('ntc_9', 1, 'dead', 't', 0, NULL, '{}')", "notices"),
+            ("INSERT INTO configured VALUES ('key/x', '{}')", "configured"),
             ("INSERT INTO policies VALUES ('other', 1, 0, '{}')", "policies"),
             ("INSERT INTO idempotency VALUES ('bob', 'k', '', 'req_1', 0, 1)", "idempotency"),
             ("INSERT INTO accounts VALUES ('other', 'requests', 'x', 0, 1, 1, 1, 1)", "accounts"),
@@ -577,6 +627,10 @@ class TestRefusals:
         "data",
         [
             "INSERT INTO keys VALUES ('key-1', '1', '{}')",
+            "INSERT INTO approvals VALUES ('apr_9', 1, 'void', 'c', 'p', 'r', 0, '{}')",
+            "INSERT INTO alerts VALUES ('alr_9', 1, 'firing', 'c', 'k', NULL, NULL, NULL, '')",
+            "INSERT INTO notices VALUES ('ntc_9', 1, 'dead', 't', 0, NULL, '{}')",
+            "INSERT INTO configured VALUES ('key/x', '{}')",
             "INSERT INTO accounts VALUES ('daily', 'requests', 'x', 0, 1, 1, 1, 1)",
             "INSERT INTO decisions VALUES ('req_1', 1, 'denied', 'deny', 'a', NULL, NULL, 'm', 0, 1, 0)",
         ],

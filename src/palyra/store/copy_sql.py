@@ -158,6 +158,22 @@ FROM accounts WHERE held <> 0 OR shadow_held <> 0
         "SELECT id, version, deleted, body FROM policies",
     ),
     Rest("keys", ("id", "sha256", "body"), "SELECT id, sha256, body FROM keys"),
+    Rest(
+        "approvals",
+        ("id", "version", "state", "cause", "policy_id", "requester", "open_until", "body"),
+        "SELECT id, version, state, cause, policy_id, requester, open_until, body FROM approvals",
+    ),
+    Rest(
+        "alerts",
+        ("id", "version", "state", "cause", "kind", "policy_id", "principal", "over_at", "body"),
+        "SELECT id, version, state, cause, kind, policy_id, principal, over_at, body FROM alerts",
+    ),
+    Rest(
+        "notices",
+        ("id", "version", "state", "target", "due_at", "over_at", "body"),
+        "SELECT id, version, state, target, due_at, over_at, body FROM notices",
+    ),
+    Rest("configured", ("name", "body"), "SELECT name, body FROM configured"),
 )
 
 # Both sides.
@@ -195,10 +211,28 @@ SELECT state, count(*), sum(page), count(end_page), count(reservation) FROM deci
         "idempotency": "SELECT count(*), coalesce(sum(finished), 0) FROM idempotency",
         "policies": "SELECT count(*), coalesce(sum(version), 0), coalesce(sum(deleted), 0) FROM policies",
         "keys": "SELECT count(*) FROM keys",
+        # Milliseconds: sums of nanoseconds have no room in 64 bits.
+        "approvals": """
+SELECT state, count(*), sum(version), sum(open_until / 1000000), sum(length(cause)), sum(length(body))
+FROM approvals GROUP BY state
+""",
+        "alerts": """
+SELECT state, count(*), sum(version), coalesce(sum(over_at / 1000000), 0), sum(length(cause)),
+  sum(length(body))
+FROM alerts GROUP BY state
+""",
+        "notices": """
+SELECT state, count(*), sum(version), sum(due_at / 1000000), coalesce(sum(over_at / 1000000), 0),
+  sum(length(body))
+FROM notices GROUP BY state
+""",
+        "configured": """
+SELECT count(*), coalesce(sum(length(name)), 0), coalesce(sum(length(body)), 0) FROM configured
+""",
     }
 )
 """What must be the same on both sides, figure by figure."""
-GROUPED: Final = ("decisions", "accounts")
+GROUPED: Final = ("decisions", "accounts", "approvals", "alerts", "notices")
 """Those with a row for each group; the number of rows in it is its second figure, else it is the first."""
 COUNTED: Final = tuple(name for name in FIGURES if name != HEAD_OF_CHAIN)
 BALANCES: Final = """
@@ -220,7 +254,8 @@ IS_USED: Final = """
 SELECT EXISTS (SELECT FROM nodes) OR EXISTS (SELECT FROM journal) OR EXISTS (SELECT FROM documents)
   OR EXISTS (SELECT FROM decisions) OR EXISTS (SELECT FROM accounts) OR EXISTS (SELECT FROM slices)
   OR EXISTS (SELECT FROM idempotency) OR EXISTS (SELECT FROM rollups) OR EXISTS (SELECT FROM policies)
-  OR EXISTS (SELECT FROM keys)
+  OR EXISTS (SELECT FROM keys) OR EXISTS (SELECT FROM approvals) OR EXISTS (SELECT FROM alerts)
+  OR EXISTS (SELECT FROM notices) OR EXISTS (SELECT FROM configured)
 """
 COPY_NODE: Final = "SELECT name, holder FROM nodes WHERE id = 0"
 OTHER_NODES: Final = "SELECT name FROM nodes WHERE id <> 0 ORDER BY id LIMIT 1"
@@ -234,4 +269,6 @@ WHERE id = 0
 """
 SWITCH_RULES: Final = "UPDATE rules SET version = version + 1"
 SWITCH_REVISION: Final = "UPDATE alembic_version SET version_num = $1"
-ANALYZE: Final = "ANALYZE journal, documents, decisions, rollups, accounts, slices, idempotency"
+ANALYZE: Final = """
+ANALYZE journal, documents, decisions, rollups, accounts, slices, idempotency, approvals, alerts, notices
+"""
