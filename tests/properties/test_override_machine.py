@@ -3,33 +3,33 @@ and what is granted at that moment, but for one call by each grant for one call.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from msgspec.structs import replace
 
 from fakes.desks import operator, staff
 from fakes.engines import Bench, FakeCall, budget, turns
-from palyra.approvals.approval import GrantKind, State
+from palyra.approvals.approval import Approval, GrantKind, State
 from palyra.approvals.rules import Offer
 from palyra.core.errors import ApprovalClosed, BudgetExceeded
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.lifecycle.call import Call
 from palyra.lifecycle.flow import Answered
 
-LIMIT = 3
+LIMIT = 1
 PRINCIPALS = ("alice", "bob")
+PLACES = st.integers(0, 3)
 T = TypeVar("T")
+Change = Callable[[str], Coroutine[Any, Any, Approval]]
 Running = tuple["asyncio.Task[Any]", FakeCall]
 
 
 class OverrideMachine(RuleBasedStateMachine):
     """One budget of LIMIT requests a day that all share, and that asks."""
-
-    approvals = Bundle("approvals")
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,6 +37,8 @@ class OverrideMachine(RuleBasedStateMachine):
         self.bench: Bench = self.run(self._make())
         self.desk = staff(self.bench).approvals
         self.running: list[Running] = []
+        self.known: dict[str, tuple[str, int]] = {}
+        """Every approval that a caller was told of, and the call that asked."""
 
     async def _make(self) -> Bench:
         return Bench(budget("all", LIMIT, metric="requests", action="approval_required"))
@@ -51,16 +53,30 @@ class OverrideMachine(RuleBasedStateMachine):
 
     # Calls.
 
-    @rule(
-        target=approvals,
-        principal=st.sampled_from(PRINCIPALS),
-        body=st.integers(1, 3),
-        show=st.lists(approvals, max_size=2),
-    )
-    def call(self, principal: str, body: int, show: list[str]) -> str:
-        return self.run(self._call(principal, body, tuple(each for each in show if each)))
+    @rule(principal=st.sampled_from(PRINCIPALS), body=st.integers(1, 2), times=st.integers(1, 3))
+    def call(self, principal: str, body: int, times: int) -> None:
+        for _ in range(times):
+            self.one(principal, body, ())
 
-    async def _call(self, principal: str, body: int, show: tuple[str, ...]) -> str:
+    @rule(place=PLACES, times=st.integers(1, 2), another=st.booleans())
+    def retry(self, place: int, times: int, another: bool) -> None:
+        """The call that asked, with its approval; or ``another`` one with it."""
+        if self.known:
+            approval = self.pick(place)
+            principal, body = self.known[approval]
+            for _ in range(times):
+                self.one(principal, body + another, (approval,))
+
+    def one(self, principal: str, body: int, show: tuple[str, ...]) -> None:
+        told = self.run(self._call(principal, body, show))
+        if told is not None:
+            self.known.setdefault(told, (principal, body))
+
+    def pick(self, place: int) -> str:
+        """One that was told of; the late ones are the interesting ones."""
+        return list(self.known)[-1 - place % len(self.known)]
+
+    async def _call(self, principal: str, body: int, show: tuple[str, ...]) -> str | None:
         bench, before = self.bench, len(self.bench.upstream.calls)
         call = replace(bench.call(principal, max_tokens=body), approvals=show)
         task = bench.start(call)
@@ -68,10 +84,10 @@ class OverrideMachine(RuleBasedStateMachine):
         if task.done():
             error = task.exception()
             assert isinstance(error, BudgetExceeded)
-            return cast("str | None", error.detail["approval_id"]) or ""
+            return cast("str | None", error.detail["approval_id"])
         self.running.append((task, bench.upstream.calls[-1]))
         await self._check(call)
-        return ""
+        return None
 
     async def _check(self, call: Call) -> None:
         """A call was admitted: within the limit and what is granted to it, or as the one of its grant."""
@@ -109,37 +125,38 @@ class OverrideMachine(RuleBasedStateMachine):
 
     # People.
 
-    @rule(
-        approval=approvals, amount=st.integers(1, 3), hours=st.integers(1, 3), kind=st.sampled_from(GrantKind)
-    )
-    def approve(self, approval: str, amount: int, hours: int, kind: GrantKind) -> None:
+    @rule(place=PLACES, amount=st.integers(1, 2), hours=st.integers(1, 3), kind=st.sampled_from(GrantKind))
+    def approve(self, place: int, amount: int, hours: int, kind: GrantKind) -> None:
         until = Instant(self.bench.clock.now() + hours * 3_600 * NANOSECONDS)
         offer = Offer(
             kind,
             None if kind is GrantKind.ONCE else amount,
             until if kind is GrantKind.TIMEBOXED else None,
         )
-        self.decide(approval, lambda: self.desk.approve(approval, offer, "", by=operator(self.bench)))
+        self.decide(place, lambda approval: self.desk.approve(approval, offer, "", by=operator(self.bench)))
 
-    @rule(approval=approvals)
-    def deny(self, approval: str) -> None:
-        self.decide(approval, lambda: self.desk.deny(approval, "no", by=operator(self.bench)))
+    @rule(place=PLACES)
+    def deny(self, place: int) -> None:
+        self.decide(place, lambda approval: self.desk.deny(approval, "no", by=operator(self.bench)))
 
-    @rule(approval=approvals)
-    def revoke(self, approval: str) -> None:
+    @rule(place=PLACES)
+    def revoke(self, place: int) -> None:
         self.decide(
-            approval, lambda: self.desk.revoke(approval, "enough", by=operator(self.bench)), State.APPROVED
+            place,
+            lambda approval: self.desk.revoke(approval, "enough", by=operator(self.bench)),
+            State.APPROVED,
         )
 
-    def decide(self, approval: str, change: Any, state: State = State.PENDING) -> None:
+    def decide(self, place: int, change: Change, state: State = State.PENDING) -> None:
         """Only what is in ``state`` can become something else, and it does so once (A1)."""
-        if not approval:
+        if not self.known:
             return
+        approval = self.pick(place)
         before = self.run(self.desk.find(approval))
         now = self.bench.clock.now()
         over = before.live_grant(now) is None if state is State.APPROVED else before.expires_at <= now
         try:
-            after = self.run(change())
+            after = self.run(change(approval))
         except ApprovalClosed:
             assert before.state is not state or over, "A1"
         else:
@@ -157,5 +174,5 @@ class OverrideMachine(RuleBasedStateMachine):
 
 def test_no_order_of_calls_and_decisions_goes_beyond_what_was_granted() -> None:
     run_state_machine_as_test(
-        OverrideMachine, settings=settings(max_examples=150, stateful_step_count=40, deadline=None)
+        OverrideMachine, settings=settings(max_examples=200, stateful_step_count=40, deadline=None)
     )
