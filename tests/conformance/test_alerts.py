@@ -139,6 +139,19 @@ class TestNotices:
         assert [each.id for each in await records.due_notices(NOON, 2)] == ["ntc_2", "ntc_4"]
         assert await records.due_notices(Instant(NOON - 6), 10) == []
 
+    async def test_due_ones_to_busy_targets_are_left_out(self, till: Till) -> None:
+        records, about = till.store.records, alert()
+        targets = {"ntc_1": "ops", "ntc_2": "ops", "ntc_3": 'a "quoted" größe', "ntc_4": "finance"}
+        await records.save_alert(about, [notice(ref, about, target=to) for ref, to in targets.items()], None)
+        for busy, left in (
+            ({"ops"}, ["ntc_3", "ntc_4"]),
+            (["finance", 'a "quoted" größe'], ["ntc_1", "ntc_2"]),
+            (["op", "ops "], ["ntc_1", "ntc_2", "ntc_3", "ntc_4"]),
+            (set(targets.values()), list[str]()),
+        ):
+            assert [each.id for each in await records.due_notices(NOON, 10, busy)] == left
+        assert [each.id for each in await records.due_notices(NOON, 1, ["ops"])] == ["ntc_3"]
+
     async def test_one_of_many_who_claim_a_notice_has_it(self, till: Till) -> None:
         records, about = till.store.records, alert()
         await records.save_alert(about, (first := notice("ntc_1", about),), None)

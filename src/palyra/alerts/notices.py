@@ -77,11 +77,6 @@ def claimed(notice: Notice, until: Instant) -> Notice:
     )
 
 
-def postponed(notice: Notice, until: Instant) -> Notice:
-    """The next version of one that is not sent now, without an attempt: it is due again at ``until``."""
-    return msgspec.structs.replace(notice, version=notice.version + 1, due_at=until)
-
-
 def sent(notice: Notice, now: Instant) -> Notice:
     """The next version after the target took it."""
     return msgspec.structs.replace(

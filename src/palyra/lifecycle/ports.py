@@ -1,6 +1,6 @@
 """What the path needs from the outside: a clock, ids, the ledger, the records. Adapters implement these."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -300,8 +300,8 @@ class AlertRecords(Protocol):
         """
         ...
 
-    async def due_notices(self, now: Instant, limit: int) -> Sequence[Notice]:
-        """Waiting ones that are due, the longest due first."""
+    async def due_notices(self, now: Instant, limit: int, busy: Collection[str] = ()) -> Sequence[Notice]:
+        """Waiting ones that are due, the longest due first; none to the targets in ``busy``."""
         ...
 
     async def notice(self, notice_id: str) -> Notice | None:

@@ -7,25 +7,24 @@ that, and goes out once more under the same id.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from palyra.alerts.alert import Notice, NoticeState
-from palyra.alerts.notices import claimed, failed, postponed, sent
+from palyra.alerts.notices import claimed, failed, sent
 from palyra.core.errors import PalyraError, Superseded
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.lifecycle.ports import AlertRecords, Clock
 from palyra.notify.attempt import Attempt
 from palyra.notify.sender import Sender
 
-PAGE = 256
+PAGE = 64
 """So many due notices are looked at together."""
 CLAIM_MARGIN_S = 30.0
 """How long a claim outlasts the attempt, so that its result is stored before another may send it."""
-POSTPONE_S = 30.0
 STOP_S = 3.0
 
 _log = structlog.get_logger("palyra.notify")
@@ -43,8 +42,7 @@ class Pace:
 class Delivery:
     """Sends what is due. ``senders`` by the id of their target; ``random`` gives numbers in [0, 1).
 
-    No target holds up another: each has its own few threads, and notices that wait for one that is busy are
-    stepped over.
+    No target holds up another: each has its own few threads, and notices to busy ones are not looked at.
     """
 
     def __init__(
@@ -96,20 +94,18 @@ class Delivery:
 
     async def _start_due(self) -> None:
         """Claim and start whatever there is room for."""
-        while not self._stopping:
-            due = await self._records.due_notices(self._clock.now(), PAGE)
-            waiting: list[Notice] = []
+        is_full = True
+        while is_full and not self._stopping:
+            busy = [target for target in self._busy if not self._has_room(target)]
+            due = await self._records.due_notices(self._clock.now(), PAGE, busy)
             for notice in due:
-                if self._stopping:
-                    return
-                if self._busy[notice.target] < self._pace.concurrency:
+                if self._has_room(notice.target) and not self._stopping:
                     await self._start(notice)
-                else:
-                    waiting.append(notice)
-            if len(due) < PAGE:
-                return
-            # A backlog of one target may hide those of others behind it: put it out of the way.
-            await self._postpone(waiting)
+            # A full page of one target, which is busy by now, may hide notices to others.
+            is_full = len(due) == PAGE
+
+    def _has_room(self, target: str) -> bool:
+        return self._busy[target] < self._pace.concurrency
 
     async def _start(self, notice: Notice) -> None:
         now = self._clock.now()
@@ -130,13 +126,6 @@ class Delivery:
         self._told.set()
         if not task.cancelled() and task.exception() is not None:
             _log.error("delivery failed", target=target, exc_info=task.exception())
-
-    async def _postpone(self, notices: Sequence[Notice]) -> None:
-        until = Instant(self._clock.now() + round(POSTPONE_S * NANOSECONDS))
-        writes = (self._records.save_notice(postponed(notice, until)) for notice in notices)
-        for outcome in await asyncio.gather(*writes, return_exceptions=True):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Superseded):
-                raise outcome
 
     async def _deliver(self, mine: Notice) -> None:
         """Send a claimed notice and store what came of it. The slot is taken until the thread ends."""

@@ -1,6 +1,6 @@
 """Approvals, alerts, notices and recorded configuration in memory, changed by the statements of a write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from palyra.alerts.alert import Alert, AlertState, Notice, NoticeState
@@ -112,10 +112,10 @@ class KeptRecords:
         }
         return _newest(self.kept.alerts, equals, wanted.before, wanted.limit)
 
-    async def due_notices(self, now: Instant, limit: int) -> Sequence[Notice]:
+    async def due_notices(self, now: Instant, limit: int, busy: Collection[str] = ()) -> Sequence[Notice]:
         """See ``AlertRecords.due_notices``."""
         waiting = [each for each in self.kept.notices.values() if each.state is NoticeState.WAITING]
-        due = [each for each in waiting if each.due_at <= now]
+        due = [each for each in waiting if each.due_at <= now and each.target not in busy]
         return sorted(due, key=lambda each: (each.due_at, each.id))[:limit]
 
     async def notice(self, notice_id: str) -> Notice | None:

@@ -172,7 +172,9 @@ READ: Final[Mapping[str, LiteralString]] = {
     "open_alerts": "SELECT body FROM alerts WHERE state = 'firing' ORDER BY id",
     "alert": "SELECT body FROM alerts WHERE id = ?",
     "due_notices": """
-SELECT body FROM notices WHERE state = 'waiting' AND due_at <= ? ORDER BY due_at, id LIMIT ?
+SELECT body FROM notices
+WHERE state = 'waiting' AND due_at <= ? AND target NOT IN (SELECT value FROM json_each(?))
+ORDER BY due_at, id LIMIT ?
 """,
     "notice": "SELECT body FROM notices WHERE id = ?",
     "configured": "SELECT name, body FROM configured ORDER BY name",

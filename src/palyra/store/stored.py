@@ -3,8 +3,10 @@
 What gateways go by is read by plain statements; SQLAlchemy loads with the first question of people.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
@@ -68,9 +70,10 @@ class StoredRecords(JournaledRecords):
 
         return await self._ask(question)
 
-    async def due_notices(self, now: Instant, limit: int) -> Sequence[Notice]:
+    async def due_notices(self, now: Instant, limit: int, busy: Collection[str] = ()) -> Sequence[Notice]:
         """See ``AlertRecords.due_notices``."""
-        return [codec.notice_from(body) for (body,) in await self._read("due_notices", now, limit)]
+        left_out = msgspec.json.encode(list(busy)).decode()
+        return [codec.notice_from(body) for (body,) in await self._read("due_notices", now, left_out, limit)]
 
     async def notice(self, notice_id: str) -> Notice | None:
         """See ``AlertRecords.notice``."""

@@ -15,7 +15,6 @@ from palyra.alerts.notices import (
     claimed,
     failed,
     notices_for,
-    postponed,
     revived,
     sent,
     wait_ns,
@@ -103,12 +102,6 @@ def test_a_claim_is_an_attempt_and_moves_the_notice_out_of_reach() -> None:
     until = Instant(NOW + 30 * NANOSECONDS)
     held = claimed(waiting(), until)
     assert (held.version, held.attempts, held.due_at, held.state) == (2, 1, until, NoticeState.WAITING)
-
-
-def test_what_is_postponed_has_had_no_attempt() -> None:
-    until = Instant(NOW + 30 * NANOSECONDS)
-    later = postponed(waiting(), until)
-    assert (later.version, later.attempts, later.due_at) == (2, 0, until)
 
 
 def test_what_was_sent_says_when_and_has_no_error_any_more() -> None:

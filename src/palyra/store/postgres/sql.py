@@ -208,7 +208,9 @@ READ: Final[Mapping[str, LiteralString]] = {
     "open_alerts": "SELECT body FROM alerts WHERE state = 'firing' ORDER BY id",
     "alert": "SELECT body FROM alerts WHERE id = $1",
     "due_notices": """
-SELECT body FROM notices WHERE state = 'waiting' AND due_at <= $1 ORDER BY due_at, id LIMIT $2
+SELECT body FROM notices
+WHERE state = 'waiting' AND due_at <= $1 AND target NOT IN (SELECT jsonb_array_elements_text($2::text::jsonb))
+ORDER BY due_at, id LIMIT $3
 """,
     "notice": "SELECT body FROM notices WHERE id = $1",
     "configured": "SELECT name, body FROM configured ORDER BY name",
