@@ -1,6 +1,5 @@
 """A desk where people decide, over an engine on fakes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -11,6 +10,8 @@ from palyra.lifecycle.approvals import Approvals, ApprovalTerms
 from palyra.lifecycle.grants import Grants
 from palyra.lifecycle.ports import ApprovalRecords
 
+_numbers = count(1)
+
 
 @dataclass(slots=True)
 class Desk:
@@ -20,10 +21,15 @@ class Desk:
     told: list[Approval] = field(default_factory=list[Approval])
 
 
-def staff(bench: Bench, terms: ApprovalTerms | None = None, records: ApprovalRecords | None = None) -> Desk:
-    """Give the bench a desk; ``root`` may decide at it."""
+def staff(
+    bench: Bench,
+    terms: ApprovalTerms | None = None,
+    records: ApprovalRecords | None = None,
+    *,
+    shared: bool = False,
+) -> Desk:
+    """Give the bench a desk; ``root`` may decide at it. ``records`` as the store of another has them."""
     told: list[Approval] = []
-    numbers = count(1)
     engine = bench.engine
 
     def publish(grants: Grants) -> None:
@@ -33,9 +39,10 @@ def staff(bench: Bench, terms: ApprovalTerms | None = None, records: ApprovalRec
         records or bench.store.records,
         engine.rules,
         bench.clock,
-        new_id=lambda: f"apr_{next(numbers):04}",
+        new_id=lambda: f"apr_{next(_numbers):06}",
         publish=publish,
         terms=terms or ApprovalTerms(),
+        shared=shared,
         tell=told.append,
     )
     return Desk(engine.approvals, told)
@@ -53,6 +60,3 @@ def operator(bench: Bench, principal: str = "root") -> Subject:
     found = who(bench, principal)
     assert found.may_act_as(Role.OPERATOR)
     return found
-
-
-Change = Callable[[Approval], Approval]

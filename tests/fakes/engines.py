@@ -35,7 +35,7 @@ from palyra.store.memory import MemoryStore
 from palyra.store.write import Write
 from palyra.upstream.meters import make_meter
 
-KEYS = {"alice": Role.CALLER, "bob": Role.CALLER, "root": Role.ADMIN}
+KEYS = {"alice": Role.CALLER, "bob": Role.CALLER, "root": Role.ADMIN, "olga": Role.OPERATOR}
 """Principals, whose key in clear is their own name, and their role."""
 
 PRICES: Mapping[str, Mapping[str, object]] = {
