@@ -24,6 +24,7 @@ from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.providers import Attempt
 from palyra.lifecycle.respond import answer_headers
 from palyra.lifecycle.settle import SUCCESS, Ending, resolve
+from palyra.lifecycle.signals import tell_of_doubt, tell_of_overrun
 from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.waiting import Wait
 from palyra.lifecycle.wire import (
@@ -429,14 +430,19 @@ class Exchange:
             first_byte_ms=None if self._head_at is None else self._plan.decision.elapsed_ms(self._head_at),
             attempts=self.attempts(then) if self._verdict is not None or self._earlier else (),
         )
-        event, self.settlement = resolve(self._plan, ending)
-        decision, ledger = self._plan.decision, self._engine.ledger
+        event, settlement = resolve(self._plan, ending)
+        self.settlement = settlement
+        decision, ledger, alarms = self._plan.decision, self._engine.ledger, self._engine.alarms
         if isinstance(event, Settled):
-            ledger.settle(event, decision, self.settlement, self._settled)
+            ledger.settle(event, decision, settlement, self._settled)
+            if settlement.overrun and alarms is not None:
+                tell_of_overrun(self._plan, event, alarms)
         elif isinstance(event, Released):
-            ledger.release(event, decision, self.settlement, self._settled)
+            ledger.release(event, decision, settlement, self._settled)
         else:
-            ledger.expire(event, decision, self.settlement, self._settled)
+            ledger.expire(event, decision, settlement, self._settled)
+            if alarms is not None:
+                tell_of_doubt(decision, settlement, alarms)
 
     def _settled(self, error: Exception | None) -> None:
         self._on_disk = error is None

@@ -6,6 +6,7 @@ from random import SystemRandom
 
 from palyra.budgets.terms import Mode, UnknownPrice
 from palyra.core.limits import CALLS_IN_FLIGHT_MAX, OUTPUT_TOKENS_WITHOUT_LIMIT, SETTLE_WAIT_S
+from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.approvals import Approvals
 from palyra.lifecycle.grants import Grants
 from palyra.lifecycle.idempotency import Replays
@@ -63,6 +64,8 @@ class Engine:
     """Swapped whole when people grant something, and when it ends."""
     approvals: Approvals | None = None
     """None where nobody can be asked."""
+    alarms: Alarms | None = None
+    """None where nobody is told."""
     replays: Replays = field(default_factory=Replays)
     patience: Patience = field(default_factory=lambda: Patience(SETTLE_WAIT_S))
     calls_in_flight_max: int = CALLS_IN_FLIGHT_MAX

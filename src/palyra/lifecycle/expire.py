@@ -15,6 +15,7 @@ from palyra.ledger.event import Expired
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.decision import CallState, Decision, Settlement
 from palyra.lifecycle.engine import Engine
+from palyra.lifecycle.signals import tell_of_doubt
 from palyra.pricing.usage import Usage
 
 _log = structlog.get_logger("palyra.expire")
@@ -61,6 +62,8 @@ async def _post(engine: Engine, reserved: Reservation, reason: str) -> "asyncio.
     now = engine.clock.now()
     settlement = in_doubt(stored.decision, now, reason)
     engine.ledger.expire(Expired(reserved.id, now, reason), stored.decision, settlement, done)
+    if engine.alarms is not None:
+        tell_of_doubt(stored.decision, settlement, engine.alarms)
     _log.warning("reservation in doubt", request_id=reserved.id, reason=reason)
     return durable
 

@@ -26,6 +26,7 @@ from palyra.lifecycle.respond import (
     refusal,
 )
 from palyra.lifecycle.route import find_sheet
+from palyra.lifecycle.signals import tell_of_plan
 from palyra.lifecycle.usual import UsualPlan, plan_call
 from palyra.routing.task import TaskClass
 
@@ -74,6 +75,7 @@ async def run(call: Call, engine: Engine) -> Answered | Repeated:
         await learn(call, engine)
     plan = await admit(lambda: plan_call(call, subject, policies, engine, engine.clock.now()), claim, engine)
     if isinstance(plan, Plan):
+        tell_of_plan(plan, engine.alarms)
         if not plan.admitted:
             return await _ask(plan, call, subject, engine)
         _remember(plan, engine)

@@ -23,6 +23,7 @@ from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.plan import Plan, plan_elsewhere, priority_of
 from palyra.lifecycle.ports import IdempotencyClaim
 from palyra.lifecycle.reserve import GONE, give_back
+from palyra.lifecycle.signals import tell_of_plan
 from palyra.lifecycle.survey import Survey
 from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.waiting import Wait
@@ -105,6 +106,7 @@ class Recovery:
                 exchange.conclude()
                 await exchange.answered()
                 break
+            tell_of_plan(moved, self.engine.alarms)
             self.plan, retries = moved, 0
             tried.append(moved.route.model)
             exchange = await attempt(self.call, moved, self.engine, keep=self.claim is not None)
