@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sqlite3
 import sys
 import tempfile
 import time
@@ -13,39 +12,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
+from palyra.cli import audit_list
+from palyra.cli.audit_source import (
+    DatabaseOption,
+    check_file,
+    find_database,
+    owned,
+    progress,
+    read_journal,
+    request_of,
+    told_of,
+)
 from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
 from palyra.cli.serve import ConfigOption
 from palyra.cli.tables import print_line
-from palyra.cli.usage import start_of
-from palyra.config.databases import read_database
-from palyra.config.load import load_settings
-from palyra.config.references import Surroundings
 from palyra.config.settings import SharedDatabase
 from palyra.core.errors import FieldError
-from palyra.core.instant import Instant, parse_instant
-from palyra.core.invariant import InvariantViolation
-from palyra.store.lock import OwnerLock
+from palyra.core.instant import Instant
 
 if TYPE_CHECKING:
-    from palyra.store.export import Contents, Request, Write
+    from palyra.store.export import Contents
     from palyra.store.restore import Audit
 
 app = typer.Typer(
     name="audit",
-    help="The journal: check that nothing in it was changed, hand it to auditors.",
+    help="The journal: check that nothing in it was changed, see who changed what, hand it to auditors.",
     no_args_is_help=True,
 )
+app.command("list", epilog=audit_list.EPILOG)(audit_list.list_changes)
 
-DatabaseOption = Annotated[
-    str | None,
-    typer.Option(
-        help="A SQLite file, or sqlite:///PATH, postgresql://… or env:NAME that holds one of them.",
-        show_default="server.database of the config",
-    ),
-]
 STDOUT = Path("-")
+_EXPORTING = "Exporting the journal"
 _BESIDE = ("", "-wal", "-shm", ".lock")
 """What the names of the files of a SQLite ledger end with."""
 
@@ -83,8 +81,8 @@ def verify_journal(
             raise FieldError("--export", "is read alone: leave --database away")
         _verify_export(export, recorded, as_json)
         return
-    found = _database(config, database)
-    with _told(found):
+    found = find_database(config, database)
+    with told_of(found):
         audit = _verify_file(found, as_json) if isinstance(found, Path) else _verify_shared(found, as_json)
     if recorded is not None and read_heads(audit.head) != recorded:
         raise CommandError(
@@ -132,21 +130,15 @@ def export_journal(
     and give it with the file: palyra audit verify --export FILE --head HEAD. No daemon must be running on a
     SQLite file; PostgreSQL is exported while its gateways run.
     """
-    from palyra.store.export import Request
-
-    now = Instant(time.time_ns())
-    start = _start(since, now)
-    found = _database(config, database)
-    # A path may have bytes that are no text.
-    request = Request(os.fsencode(str(found)).decode(errors="replace"), now, start)
-    with _told(found):
-        if file == STDOUT:
-            contents = _export(found, request, sys.stdout.buffer.write, as_json)
-            sys.stdout.buffer.flush()
-        else:
-            _refuse_target(file, found, force)
-            with _replaced(file, force) as write:
-                contents = _export(found, request, write, as_json)
+    found = find_database(config, database)
+    request = request_of(found, since, Instant(time.time_ns()))
+    if file == STDOUT:
+        contents = read_journal(found, request, sys.stdout.buffer.write, _EXPORTING, quiet=as_json)
+        sys.stdout.buffer.flush()
+    else:
+        _refuse_target(file, found, force)
+        with _replaced(file, force) as write:
+            contents = read_journal(found, request, write, _EXPORTING, quiet=as_json)
     document = {"file": str(file), **_document(contents)}
 
     def render(console: Console) -> None:
@@ -163,20 +155,7 @@ def export_journal(
 
 
 def _verify_export(path: Path, recorded: dict[int, str] | None, as_json: bool) -> None:
-    from palyra.store.export import ExportFlaw, check_export
-
-    if not path.exists():
-        raise CommandError(f"there is no file {path}", ExitCode.NOT_FOUND, hint="name it with --export")
-    try:
-        with path.open("rb") as file, _progress("Checking the export", as_json) as tell:
-            size = path.stat().st_size
-            contents = check_export(file, recorded, lambda done: tell(done, size))
-    except ExportFlaw as flaw:
-        raise CommandError(
-            f"{path} does not hold: {flaw}",
-            ExitCode.PRECONDITION,
-            hint="it is not what palyra audit export wrote, or not for this head: ask for a new export",
-        ) from None
+    contents = check_file(path, recorded, quiet=as_json)
     document = {"export": str(path), **_document(contents)}
 
     def render(console: Console) -> None:
@@ -208,78 +187,19 @@ def _document(contents: "Contents") -> dict[str, object]:
     }
 
 
-def _database(config: Path | None, database: str | None) -> Path | SharedDatabase:
-    if database is None:
-        return load_settings(config, os.environ, Path.cwd()).server.database
-    if "://" not in database and not database.startswith(("env:", "file:")):
-        return Path(database)
-    return read_database(database, Surroundings(os.environ, Path.cwd()), "--database")
-
-
-def _start(since: str | None, now: Instant) -> Instant | None:
-    if since is None:
-        return None
-    try:
-        return Instant(max(parse_instant(start_of(since, now) or since), 0))
-    except (ValueError, OverflowError):
-        raise FieldError("--since", f"{since!r} is not a span such as 7d, nor a time with its zone") from None
-
-
-@contextmanager
-def _told(database: Path | SharedDatabase) -> Generator[None]:
-    """A journal that is broken or unreadable, in the words of the command line."""
-    from asyncpg import InterfaceError, PostgresError
-
-    try:
-        yield
-    except InvariantViolation as broken:
-        raise CommandError(
-            f"the journal of {database} does not hold: {broken}",
-            ExitCode.PRECONDITION,
-            hint="restore a backup, and compare its chain head with this one's",
-        ) from broken
-    except (PostgresError, InterfaceError, sqlite3.DatabaseError) as error:
-        raise CommandError(f"{database} cannot be read: {error}", ExitCode.PRECONDITION) from error
-
-
-@contextmanager
-def _owned(path: Path) -> Generator[None]:
-    """No daemon has the file meanwhile."""
-    if not path.exists():
-        raise CommandError(
-            f"there is no database at {path}", ExitCode.NOT_FOUND, hint="name it with --database"
-        )
-    owner = OwnerLock(path)
-    try:
-        yield
-    finally:
-        owner.release()
-
-
 def _verify_file(path: Path, quiet: bool) -> "Audit":
     # The store brings SQLAlchemy: a second that the other commands need not wait.
     from palyra.store.restore import verify
 
-    with _owned(path), _progress("Replaying the journal", quiet) as tell:
+    with owned(path), progress("Replaying the journal", quiet=quiet) as tell:
         return verify(path, tell)
 
 
 def _verify_shared(database: SharedDatabase, quiet: bool) -> "Audit":
     from palyra.store.postgres.verify import verify_shared
 
-    with _progress("Replaying the journal", quiet) as tell:
+    with progress("Replaying the journal", quiet=quiet) as tell:
         return asyncio.run(verify_shared(database.url, tell))
-
-
-def _export(database: Path | SharedDatabase, request: "Request", write: "Write", quiet: bool) -> "Contents":
-    from palyra.store.export import export_file
-    from palyra.store.postgres.export import export_shared
-
-    if isinstance(database, SharedDatabase):
-        with _progress("Exporting the journal", quiet) as tell:
-            return asyncio.run(export_shared(database.url, request, write, tell))
-    with _owned(database), _progress("Exporting the journal", quiet) as tell:
-        return export_file(database, request, write, tell)
 
 
 def _refuse_target(file: Path, database: Path | SharedDatabase, force: bool) -> None:
@@ -339,13 +259,3 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _progress(what: str, quiet: bool) -> Generator[Callable[[int, int], None]]:
-    console = Console(stderr=True)
-    # Where it is no terminal, a bar would leave an empty line behind.
-    disable = quiet or not console.is_terminal
-    with Progress(console=console, transient=True, disable=disable) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -15,6 +15,7 @@ from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import limits
 from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant, isoformat
+from palyra.daemon.configuration import actor_of, documents_of
 from palyra.daemon.http import Asgi, Later, Server, listen, spare_the_collector
 from palyra.daemon.models import ModelDesk
 from palyra.daemon.parts import (
@@ -29,6 +30,7 @@ from palyra.daemon.storage import Store, close_store
 from palyra.daemon.system import SystemClock, TimeSortedIds
 from palyra.gateway.door import Door
 from palyra.gateway.line import line_factory
+from palyra.lifecycle.configured import journal_configuration
 from palyra.lifecycle.engine import Engine, Governance, TokenCounter
 from palyra.lifecycle.expire import expire_overdue, resolve_leftovers
 from palyra.lifecycle.kinds import Kinds
@@ -104,6 +106,7 @@ class Daemon:
             self._store.on_approvals = self._approvals.load
         await self._rules.load()
         self._owner_key = await self._rules.ensure_owner_key(self._settings.auth.owner_key)
+        await self._journal_configuration()
         await resolve_leftovers(self.engine)
         await self._approvals.load()
         await self._discover_all()
@@ -115,6 +118,10 @@ class Daemon:
         ]
         if self._sharing is not None:
             self._background.append(asyncio.create_task(self._sharing.run()))
+
+    async def _journal_configuration(self) -> None:
+        documents, actor = documents_of(self._settings, self._catalog), actor_of(self._settings)
+        await journal_configuration(self._store.records, documents, actor)
 
     async def run(self, announce: Callable[[Announcement], None]) -> None:
         """Accept calls until a signal asks to stop; then finish what is running, within a bound."""

@@ -36,7 +36,7 @@ async def close_store(store: Store) -> None:
 def scale_of(all_settings: Settings) -> Scale:
     """How this process shares the ledger."""
     settings = all_settings.scale
-    name = settings.name or f"{socket.gethostname()}:{os.getpid()}"
+    name = gateway_name(all_settings)
     return Scale(
         name=name,
         holder=f"{name}:{secrets.token_hex(16)}",
@@ -45,3 +45,8 @@ def scale_of(all_settings: Settings) -> Scale:
         months_kept=all_settings.retention.months,
         spool=settings.spool or platformdirs.user_data_path("palyra") / "spool",
     )
+
+
+def gateway_name(settings: Settings) -> str:
+    """What this process is called among the gateways."""
+    return settings.scale.name or f"{socket.gethostname()}:{os.getpid()}"

@@ -11,7 +11,7 @@ from typing import cast
 from palyra.core.errors import FieldError
 from palyra.core.instant import END_OF_TIME, Instant, from_datetime, isoformat, parse_instant
 from palyra.core.limits import LABEL_CHARS_MAX
-from palyra.pricing.rates import UNITS, Rates
+from palyra.pricing.rates import UNITS, Rates, plain
 
 PRICE_MAX = Decimal(1_000_000)
 """The highest price accepted: 1 USD per token, or a million USD per request or search."""
@@ -103,6 +103,19 @@ def parse_price_entry(data: Mapping[str, object], field: str) -> PriceEntry:
     return entry
 
 
+def price_document(entry: PriceEntry) -> dict[str, object]:
+    """The entry as it stands in the config file: ``parse_price_entry`` reads it back to the same entry."""
+    document: dict[str, object] = {"provider": entry.provider, "model": entry.model, "source": entry.source}
+    if entry.valid_from != BEGINNING_OF_TIME:
+        document["valid_from"] = isoformat(entry.valid_from)
+    if entry.valid_until != END_OF_TIME:
+        document["valid_until"] = isoformat(entry.valid_until)
+    document |= _written(entry.rates)
+    document |= {tier: _written(rates) for tier, rates in entry.tiers.items()}
+    fees = zip(_FEES, (entry.request, entry.web_search), strict=True)
+    return document | {fee: plain(price) for fee, price in fees if price is not None}
+
+
 def parse_price(value: object, field: str) -> Decimal:
     """An exact price from a decimal string or an int. Raises FieldError."""
     if isinstance(value, float):
@@ -120,6 +133,10 @@ def parse_price(value: object, field: str) -> Decimal:
     if price > PRICE_MAX:
         raise FieldError(field, f"must be at most {PRICE_MAX}")
     return price
+
+
+def _written(rates: Rates) -> dict[str, str]:
+    return {unit: plain(price) for unit, price in rates.given().items()}
 
 
 def _tier(value: object, field: str) -> Rates:

@@ -7,7 +7,7 @@ import pytest
 
 from palyra.core.errors import FieldError
 from palyra.core.instant import END_OF_TIME, parse_instant
-from palyra.pricing.entry import BEGINNING_OF_TIME, PriceEntry, parse_price_entry
+from palyra.pricing.entry import BEGINNING_OF_TIME, PriceEntry, parse_price_entry, price_document
 from palyra.pricing.rates import Rates
 
 NAMED = {"provider": "openai", "model": "gpt-4o"}
@@ -128,3 +128,30 @@ def test_a_model_is_a_name_or_a_glob(pattern: str, model: str, matches: bool) ->
 def test_a_provider_is_an_id_or_any() -> None:
     assert not parse(input="1").matches("azure", "gpt-4o")
     assert parse(provider="*", input="1").matches("azure", "gpt-4o")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"input": "0.15"},
+        {"input": "1.50", "output": 1_000_000, "cache_write": "0", "request": "0.000001"},
+        {"web_search": "0.02", "source": "contract 17", "valid_from": "2026-01-01T00:00:00.000001Z"},
+        {"model": "gpt-*", "provider": "*", "valid_until": "2027-01-01T00:00:00Z", "input": "1"},
+        {"batch": {"input": "0.075", "output_audio": "12"}, "priority": {"reasoning": "3"}},
+    ],
+)
+def test_what_an_entry_is_written_as_is_read_back_to_the_same(data: dict[str, object]) -> None:
+    entry = parse(**data)
+    document = price_document(entry)
+    assert parse_price_entry(document, "") == entry
+    assert parse_price_entry(document, "").tiers == entry.tiers
+
+
+def test_an_entry_is_written_with_what_it_says_and_no_more() -> None:
+    assert price_document(parse(input="0.150", batch={"input": 1}, request="2")) == {
+        **NAMED,
+        "source": "config",
+        "input": "0.15",
+        "batch": {"input": "1"},
+        "request": "2",
+    }

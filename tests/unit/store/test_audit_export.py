@@ -19,6 +19,7 @@ import pytest
 
 from fakes.gateways import join
 from fakes.records import NOON, FakeClock
+from fakes.stored import alert, approval, granted, notice, resolved, seen
 from fakes.till import Till, account, decision, hold
 from harness import postgres
 from palyra.budgets.policy import Policy, PolicyDefaults, parse_policy
@@ -26,6 +27,7 @@ from palyra.core.instant import NANOSECONDS, Instant
 from palyra.core.invariant import InvariantViolation
 from palyra.core.secret import Secret
 from palyra.identity.keys import ApiKey, Role
+from palyra.lifecycle.configured import journal_configuration
 from palyra.lifecycle.ports import AuditEntry
 from palyra.store import codec
 from palyra.store.export import (
@@ -112,8 +114,25 @@ async def worked(path: Path) -> Path:
     )
     await records.delete_policy("daily", entry("policy.deleted", "daily", {"hard_limit": "6"}, None))
     await records.save_key(replace(key(), revoked_at=NOON), entry("key.revoked", "key-7", key(), key(NOON)))
+    await decided(till)
+    await journal_configuration(
+        records, {"policy/file": {"hard_limit": "5"}, "price/p/m": {"input": "1"}}, "config"
+    )
+    await journal_configuration(records, {"policy/file": {"hard_limit": "6"}}, "config")
     till.close()
     return path
+
+
+async def decided(till: Till) -> None:
+    """People decide on an approval and look at an alert."""
+    records = till.store.records
+    asked, raised = approval(), alert()
+    await records.save_approval(asked, entry("approval.requested", asked.id, None, asked))
+    await records.save_approval(granted(asked), entry("approval.approved", asked.id, asked, granted(asked)))
+    await records.save_alert(raised, [notice()], entry("alert.raised", raised.id, None, raised))
+    await records.save_alert(seen(raised), [], entry("alert.acknowledged", raised.id, raised, seen(raised)))
+    over = resolved(seen(raised))
+    await records.save_alert(over, [], entry("alert.resolved", raised.id, seen(raised), over))
 
 
 def exported(path: Path, since: Instant | None = None) -> tuple[Contents, bytes]:
@@ -184,6 +203,15 @@ class TestExport:
             ("policy.updated", "daily", "key-1"),
             ("policy.deleted", "daily", "key-1"),
             ("key.revoked", "key-7", "key-1"),
+            ("approval.requested", "apr_1", "key-1"),
+            ("approval.approved", "apr_1", "key-1"),
+            ("alert.raised", "alr_1", "key-1"),
+            ("alert.acknowledged", "alr_1", "key-1"),
+            ("alert.resolved", "alr_1", "key-1"),
+            ("policy.created", "file", "config"),
+            ("price.created", "p/m", "config"),
+            ("policy.updated", "file", "config"),
+            ("price.deleted", "p/m", "config"),
         ]
         assert len(entries) == documents(text)[0]["records"]
 
