@@ -13,6 +13,9 @@ from palyra.config.load import load_settings
 
 ENVIRONMENT = {
     "OPENAI_API_KEY": "provider-key",
+    "BILLING_WEBHOOK_SECRET": "whsec_" + "c2VjcmV0" * 4,
+    "OPS_CHAT_URL": "json://ops.example.com",
+    "OPS_MAIL_URL": "mailtos://palyra:secret@mail.example.com?to=ops@example.com",
     "ANTHROPIC_API_KEY": "provider-key",
     "PALYRA_OWNER_KEY": "owner-key",
     "PALYRA_DATABASE_URL": "postgresql://palyra:secret@db.example.com/palyra",

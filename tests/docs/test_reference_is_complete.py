@@ -33,11 +33,13 @@ TABLES = {
     "retention": "[retention]",
     "routing": "[routing]",
     "discovery": "[discovery]",
+    "notifications": "[notifications]",
     "providers": "[[providers]]",
     "models": "[[models]]",
     "prices": "[[prices]]",
     "budgets": "[[budgets]]",
     "keys": "[[keys]]",
+    "notify": "[[notify]]",
 }
 UNKNOWN_KEY = "surely_not_a_key"
 

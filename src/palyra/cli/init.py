@@ -65,6 +65,10 @@ unknown_price = "deny"                    # no price, but a money budget: deny |
 # timeout_s = 5.0                         # how long a provider may take to give it
 # health_ttl_s = 60.0                     # how long a connection test holds
 
+[notifications]                           # how messages about alerts are sent
+# timeout_s = 10.0                        # how long one attempt may take
+# concurrency = 2                         # attempts at a time, for each target
+
 # Credentials are only pointed to: env:NAME or file:/path.
 [[providers]]
 id = "openai"
@@ -137,6 +141,20 @@ thresholds = [{ at = 0.8, then = "notify" }]
 # interval = "month"
 # hard_limit = 5_000_000
 # mode = "dry_run"                        # try it on live traffic first
+
+# Who is told of alerts: chat, mail and many more through Apprise, programs through signed webhooks.
+# [[notify]]
+# id = "ops-chat"
+# url = "env:OPS_CHAT_URL"                # an Apprise URL, such as slack://… or mailtos://…
+# kinds = ["approval_pending", "budget_exhausted"]   # absent: all
+# min_severity = "warning"                # info | warning | critical
+# resolved = true                         # also when it is over
+
+# [[notify]]
+# id = "billing"
+# webhook = "https://billing.example.com/palyra"
+# secret = "env:BILLING_WEBHOOK_SECRET"   # signs each message; at least 16 bytes
+# allow_private = false                   # true: the receiver may be within your own network
 
 # Keys are made with: palyra keys create --principal NAME. A key that must be known beforehand
 # is declared by its hash: printf %s "$KEY" | sha256sum

@@ -10,6 +10,8 @@ import platformdirs
 
 from palyra.config.entries import read_budgets, read_keys, read_models, read_prices, read_providers
 from palyra.config.lines import lines_of
+from palyra.config.notify import read_notifications, read_targets
+from palyra.config.people import read_alerts, read_approvals
 from palyra.config.problems import ConfigError, Problem, Report
 from palyra.config.reader import Section
 from palyra.config.references import Surroundings
@@ -22,7 +24,9 @@ FILE_BYTES_MAX = 4 * 1024 * 1024
 ENVIRONMENT = "environment"
 """``Settings.source`` of a start without a file."""
 
-_VARIABLE = re.compile(r"PALYRA_(SERVER|AUTH|GOVERNANCE|SCALE|RETENTION|ROUTING|DISCOVERY)_([A-Z0-9_]+)")
+_VARIABLE = re.compile(
+    r"PALYRA_(SERVER|AUTH|GOVERNANCE|SCALE|RETENTION|ROUTING|DISCOVERY|APPROVALS|ALERTS|NOTIFICATIONS)_([A-Z0-9_]+)"
+)
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 _KNOWN_PROVIDERS = (("openai", "OPENAI"), ("anthropic", "ANTHROPIC"))
 _START_HINT = "run 'palyra init' to write a commented palyra.toml, or set OPENAI_API_KEY or ANTHROPIC_API_KEY"
@@ -106,11 +110,15 @@ def _read_settings(
         retention=retention,
         routing=routing,
         discovery=discovery,
+        approvals=read_approvals(root.table("approvals")),
+        alerts=read_alerts(root.table("alerts")),
+        notifications=read_notifications(root.table("notifications")),
         providers=tuple(providers),
         models=tuple(models),
         budgets=tuple(read_budgets(root.entries("budgets"), governance.timezone, ids, report)),
         keys=tuple(read_keys(root.entries("keys"), report)),
         prices=(*inline_prices, *read_prices(root.entries("prices"), report)),
+        notify=tuple(read_targets(root.entries("notify"), around)),
     )
     root.finish()
     if merged.get("providers", []) == []:

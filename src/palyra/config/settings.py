@@ -3,11 +3,15 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from palyra.alerts.alert import Kind as AlertKind
+from palyra.alerts.alert import Severity
+from palyra.alerts.notices import Target
 from palyra.budgets.policy import Policy
 from palyra.budgets.terms import Mode, UnknownPrice
 from palyra.core.limits import BODY_BYTES_MAX
 from palyra.core.secret import Secret
 from palyra.identity.keys import ApiKey
+from palyra.lifecycle.approvals import ApprovalTerms
 from palyra.lifecycle.providers import Resilience
 from palyra.pricing.entry import PriceEntry
 from palyra.registry.models import Kind, ModelEntry, Provider
@@ -38,7 +42,8 @@ class ServerSettings:
     """Where the daemon listens and keeps data. ``port`` 0 picks a free one.
 
     ``database`` is a SQLite file of its own, or a PostgreSQL database that it shares with others.
-    ``allowed_hosts`` are further names that requests may carry in ``Host``, without port.
+    ``allowed_hosts`` are further names that requests may carry in ``Host``, without port. ``public_url`` is
+    where people reach the daemon, None for where it listens.
     """
 
     database: Path | SharedDatabase
@@ -51,6 +56,7 @@ class ServerSettings:
     behind_proxy: bool = False
     allowed_hosts: tuple[str, ...] = ()
     workers: int = 1
+    public_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,13 @@ class DiscoverySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Seconds between two looks at what nobody asks for: forecasts, spikes, causes that are gone."""
+
+    check_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """A provider as configured. ``base_url`` is not checked yet: ``upstream.guard`` does that.
 
@@ -154,6 +167,45 @@ class ProviderSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NotificationSettings:
+    """``timeout_s`` is the time for one attempt to send, ``concurrency`` the attempts at a time for a target."""
+
+    timeout_s: float = 10.0
+    concurrency: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class AppriseUrl:
+    """A target that Apprise speaks to: chat, mail and many others. The URL holds its credentials."""
+
+    url: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A target that gets signed JSON. ``secrets`` are in use at the same time, while one replaces another."""
+
+    url: Secret
+    secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyTarget:
+    """Who is told of alerts. ``allow_private``: it may be within the network, or on this machine."""
+
+    id: str
+    way: AppriseUrl | Webhook
+    kinds: frozenset[AlertKind] = frozenset(AlertKind)
+    min_severity: Severity = Severity.INFO
+    resolved: bool = True
+    allow_private: bool = False
+
+    def target(self) -> Target:
+        """The target as alerts know it."""
+        return Target(self.id, self.kinds, self.min_severity, self.resolved)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the daemon is told. ``source`` is the path of the file, or ``environment``."""
 
@@ -165,8 +217,12 @@ class Settings:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     routing: RoutingSettings = field(default_factory=RoutingSettings)
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
+    approvals: ApprovalTerms = field(default_factory=ApprovalTerms)
+    alerts: AlertSettings = field(default_factory=AlertSettings)
+    notifications: NotificationSettings = field(default_factory=NotificationSettings)
     providers: tuple[ProviderSettings, ...] = ()
     models: tuple[ModelEntry, ...] = ()
     budgets: tuple[Policy, ...] = ()
     keys: tuple[ApiKey, ...] = ()
     prices: tuple[PriceEntry, ...] = ()
+    notify: tuple[NotifyTarget, ...] = ()

@@ -288,10 +288,12 @@ def test_every_commented_line_of_the_template_is_valid_too(tmp_path: Path) -> No
         lines.append(bare if is_code and not bare.startswith("PALYRA_") else line)
     text = "\n".join(lines)
     env = {"OPENAI_API_KEY": "a", "ANTHROPIC_API_KEY": "b", "PALYRA_OWNER_KEY": "c"}
+    env |= {"OPS_CHAT_URL": "json://ops.example.com", "BILLING_WEBHOOK_SECRET": "s" * 32}
     settings = load(tmp_path, text, env)
     assert set(tomllib.loads(text)) == {each.name for each in fields(Settings)} - {"source"}
     assert [provider.id for provider in settings.providers] == ["openai", "anthropic", "local"]
     assert [len(part) for part in (settings.models, settings.budgets, settings.keys)] == [1, 2, 1]
+    assert [target.id for target in settings.notify] == ["ops-chat", "billing"]
 
 
 def test_lines_are_found_in_tables_entries_and_nested_tables() -> None:
