@@ -18,7 +18,8 @@ from fakes.stored import (
 )
 from fakes.till import Till, assert_books_agree, hold
 from palyra.approvals.approval import Approval, Grant, GrantKind, Risk, Ruling, State
-from palyra.core.errors import Superseded
+from palyra.budgets.policy import Policy, PolicyDefaults, parse_policy
+from palyra.core.errors import LedgerUnavailable, Superseded
 from palyra.core.instant import Instant
 from palyra.lifecycle.ports import ApprovalFilter
 
@@ -40,6 +41,13 @@ FULL = approval(
     revocation=Ruling(Instant(NOON + 1), None, None, "the policy was edited"),
     used_by="req_2",
 )
+
+
+def policy() -> Policy:
+    document = {"id": "daily", "scope": "global", "metric": "cost_usd", "interval": "day"}
+    return parse_policy(
+        {**document, "hard_limit": "5.00"}, defaults=PolicyDefaults(), version=1, actor="key-1", origin="api"
+    )
 
 
 async def save(till: Till, *made: Approval) -> None:
@@ -136,6 +144,19 @@ class TestFirstWriterWins:
         await till.flush()
         assert till.errors() == []
         await assert_books_agree(till)
+
+    async def test_a_write_that_cannot_be_stored_and_one_that_is_late_fail_apart(self, till: Till) -> None:
+        await save(till, first := approval())
+        records = till.store.records
+        await records.save_policy(policy(), entry("policy.created", "daily"))
+        outcomes = await asyncio.gather(
+            records.save_approval(won := granted(first), None),
+            records.save_policy(policy(), entry("policy.created", "daily")),
+            records.save_approval(decided(first), None),
+            return_exceptions=True,
+        )
+        assert [type(each) for each in outcomes] == [type(None), LedgerUnavailable, Superseded]
+        assert await records.approval(first.id) == won
 
     async def test_who_gives_up_waiting_does_not_undo_a_decision(self, till: Till) -> None:
         await save(till, first := approval())

@@ -10,17 +10,29 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from fakes.records import NOON
+from fakes.stored import approval
 from fakes.till import DAY_END, DAY_START, LEASE_NS, Till, assert_books_agree, decision
+from harness.postgres import new_database, rows
 from palyra.core.instant import Instant
+from palyra.core.secret import Secret
 from palyra.ledger.account import Balance
 from palyra.ledger.event import Reserved
 from palyra.lifecycle.decision import CallState
 from palyra.lifecycle.ports import DecisionFilter
 from palyra.store import migrate
 from palyra.store.page import Audited, read_record, unpack
+from palyra.store.postgres.reading import SQLALCHEMY_URL
+from palyra.store.postgres.revision import (
+    WrongRevision,
+    connect_patiently,
+    server_revision,
+    upgrade_server,
+)
 from palyra.store.sqlite import verify
 
 ENDS = {"req_1": "settled", "req_2": "released", "req_3": "in_doubt", "req_4": "pending", "req_5": "denied"}
@@ -317,6 +329,38 @@ async def test_the_new_journal_says_what_the_old_one_said_and_is_chained_to_it(t
         connection.execute("UPDATE journal SET chain = zeroblob(32) WHERE seq = 0")
     with pytest.raises(Exception, match="G3: journal records 1 to 8 were changed"):
         verify(path)
+
+
+async def test_a_shared_ledger_of_the_revision_before_goes_on() -> None:
+    url = new_database(empty=True)
+    await upgraded(url, "0004")
+    await rows(url, "UPDATE rules SET version = 7")
+    assert (await server_revision(Secret(url)), migrate.HEAD) == ("0004", "0005")
+    with pytest.raises(WrongRevision, match="0004"):
+        await Till.on_server(url)
+    await upgrade_server(Secret(url))
+    till = await Till.on_server(url)
+    await till.store.records.save_approval(approval(), None)
+    assert await till.store.records.open_approvals(NOON) == [approval()]
+    await till.leave()
+    assert await rows(url, "SELECT version, approvals FROM rules") == [(7, 1)]
+
+
+async def upgraded(url: str, revision: str) -> None:
+    """Bring an empty PostgreSQL database up to a revision."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+
+    def run(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    engine = create_async_engine(
+        SQLALCHEMY_URL, poolclass=NullPool, async_creator=lambda: connect_patiently(Secret(url), "test")
+    )
+    async with engine.begin() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
 
 
 async def test_an_empty_database_stays_empty(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from fakes.records import NOON, FakeClock
+from fakes.stored import approval, decided, is_superseded
 from fakes.till import Till, account, assert_books_agree, balances, decision, hold, journal_events
 from palyra.core.instant import NANOSECONDS
 from palyra.core.invariant import InvariantViolation
@@ -519,6 +520,23 @@ class TestSchema:
         await assert_books_agree(till)
         till.close()
 
+    @pytest.mark.parametrize(
+        ("question", "index"),
+        [
+            ("open_approvals", "approvals_open"),
+            ("open_alerts", "alerts_firing"),
+            ("due_notices", "notices_due"),
+        ],
+    )
+    async def test_what_is_asked_again_and_again_is_found_by_an_index(
+        self, tmp_path: Path, question: str, index: str
+    ) -> None:
+        Till.on_disk(tmp_path / "palyra.db").close()
+        with edited(tmp_path / "palyra.db") as connection:
+            asked = sql.READ[question]
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {asked}", (1,) * asked.count("?")).fetchall()
+            assert index in plan[0][3]
+
     async def test_the_calls_to_resolve_at_the_start_are_found_by_an_index(self, tmp_path: Path) -> None:
         Till.on_disk(tmp_path / "palyra.db").close()
         with edited(tmp_path / "palyra.db") as connection:
@@ -560,6 +578,22 @@ async def test_what_one_turn_of_the_loop_brings_is_one_page(tmp_path: Path) -> N
     await till.flush()
     till.close()
     assert pages_of(tmp_path / "palyra.db") == [(1, 64), (65, 64)]
+
+
+async def test_a_change_that_comes_too_late_does_not_split_the_commit_it_is_in(tmp_path: Path) -> None:
+    till = Till.on_disk(tmp_path / "palyra.db")
+    records = till.store.records
+    await records.save_approval(first := approval(), None)
+    await records.save_approval(decided(first), None)
+    saving = [asyncio.create_task(records.save_approval(decided(first), None)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for number in range(30):
+        till.reserve(f"req_{number}", hold(1))
+    outcomes = await asyncio.gather(*saving, return_exceptions=True)
+    assert all(map(is_superseded, outcomes))
+    await till.flush()
+    till.close()
+    assert [records for _, records in pages_of(tmp_path / "palyra.db")] == [30]
 
 
 async def test_a_write_does_not_wait_for_ever_for_others(tmp_path: Path) -> None:
