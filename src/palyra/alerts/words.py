@@ -13,6 +13,7 @@ import msgspec
 from palyra.alerts import causes
 from palyra.alerts.alert import Kind, Severity
 from palyra.alerts.course import Finding
+from palyra.alerts.forecast import Forecast
 from palyra.alerts.mix import ModelShare, Shift
 from palyra.alerts.spike import Spike
 from palyra.core.instant import END_OF_TIME, NANOSECONDS, Instant, isoformat
@@ -81,6 +82,36 @@ def budget_exhausted(budget: BudgetView, effect: str, *, stops_calls: bool) -> F
         title=f"Budget {budget.name} is exhausted",
         message=message,
         facts={"stops_calls": stops_calls},
+    )
+
+
+def forecast_exhaustion(budget: BudgetView, forecast: Forecast) -> Finding:
+    """A budget will not last. Raises ValueError for a forecast that does not reach the limit."""
+    reached = forecast.exhausted_at
+    if reached is None:
+        raise ValueError("this forecast does not reach the limit")
+    expected, low, high = (
+        amount_text(budget.metric, amount) for amount in (forecast.expected, forecast.low, forecast.high)
+    )
+    return _of_budget(
+        budget,
+        kind=Kind.FORECAST_EXHAUSTION,
+        cause=causes.forecast_exhaustion(budget.policy_id, budget.entity, budget.window_start),
+        severity=Severity.WARNING,
+        title=f"Budget {budget.name} will not last",
+        message=(
+            f"{_used(budget)} As use goes on, the limit is reached at about {_time(reached)}, and {expected} "
+            f"is expected by {_time(forecast.until)} (between {low} and {high}). Raise the limit, or see "
+            "what drives it with `palyra usage summary --by agent,model`."
+        ),
+        facts={
+            "basis": forecast.basis.value,
+            "exhausted_at": isoformat(reached),
+            "until": isoformat(forecast.until),
+            "expected": forecast.expected,
+            "low": forecast.low,
+            "high": forecast.high,
+        },
     )
 
 

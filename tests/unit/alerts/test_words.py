@@ -10,6 +10,7 @@ import pytest
 from palyra.alerts import words
 from palyra.alerts.alert import Kind, Severity
 from palyra.alerts.course import Finding, raised
+from palyra.alerts.forecast import Basis, Forecast
 from palyra.alerts.hourly import HourlyUse
 from palyra.alerts.mix import ModelShare, Shift
 from palyra.alerts.spike import Spike
@@ -35,9 +36,20 @@ SHIFT = Shift(
     ModelShare("big", Fraction(0), Fraction(2, 3)),
     ModelShare("small", Fraction(1), Fraction(1, 3)),
 )
+FORECAST = Forecast(
+    basis=Basis.HOUR_OF_WEEK,
+    until=END,
+    consumed=8_123_456_789,
+    limit=10_000_000_000,
+    expected=12_345_678_900,
+    low=11_000_000_000,
+    high=13_999_999_999,
+    exhausted_at=parse_instant("2026-11-20T08:15:00Z"),
+)
 EVERY: dict[Kind, Callable[[], Finding]] = {
     Kind.BUDGET_THRESHOLD: lambda: words.budget_threshold(BUDGET, Decimal("0.80")),
     Kind.BUDGET_EXHAUSTED: lambda: words.budget_exhausted(BUDGET, "Calls are refused.", stops_calls=True),
+    Kind.FORECAST_EXHAUSTION: lambda: words.forecast_exhaustion(BUDGET, FORECAST),
     Kind.APPROVAL_PENDING: lambda: words.approval_pending("apr_1", "team", "alice", "cost_usd", 10**9, END),
     Kind.COST_SPIKE: lambda: words.cost_spike("alice", SPIKE),
     Kind.UNUSUAL_MODEL_MIX: lambda: words.unusual_model_mix("alice", SHIFT),
@@ -50,7 +62,7 @@ EVERY: dict[Kind, Callable[[], Finding]] = {
 }
 
 
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("kind", Kind)
 def test_every_kind_has_words_and_facts_that_can_be_stored(kind: Kind) -> None:
     finding = EVERY[kind]()
     alert = raised("alr_1", finding, START)
@@ -127,6 +139,24 @@ def test_a_budget_without_end_has_no_next_window() -> None:
     assert finding.title == "Budget Team is exhausted"
     assert finding.message.startswith("8.12 USD of 10.00 USD is used or held. Calls are refused. Ask for")
     assert finding.facts["window_end"] is None
+
+
+def test_a_forecast_says_when_and_how_much_and_how_sure_that_is() -> None:
+    finding = words.forecast_exhaustion(BUDGET, FORECAST)
+    assert finding.title == "Budget Team will not last: principal alice"
+    assert finding.message == (
+        "8.12 USD of 10.00 USD is used or held. As use goes on, the limit is reached at about "
+        "2026-11-20T08:15:00Z, and 12.34 USD is expected by 2026-12-01T00:00:00Z (between 11.00 USD and "
+        "13.99 USD). Raise the limit, or see what drives it with `palyra usage summary --by agent,model`."
+    )
+    assert finding.facts["exhausted_at"] == "2026-11-20T08:15:00Z"
+    assert finding.facts["basis"] == "hour_of_week"
+    assert finding.facts["expected"] == 12_345_678_900
+
+
+def test_a_budget_that_lasts_has_no_such_words() -> None:
+    with pytest.raises(ValueError, match="does not reach"):
+        words.forecast_exhaustion(BUDGET, FORECAST._replace(exhausted_at=None))
 
 
 def test_a_pending_approval_names_the_commands_that_decide_it() -> None:
