@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import structs
@@ -27,7 +27,7 @@ from palyra.approvals.rules import (
 )
 from palyra.budgets.policy import digest_of
 from palyra.core.errors import ApprovalClosed, Forbidden, LedgerUnavailable, NotFound, PalyraError, Superseded
-from palyra.core.instant import NANOSECONDS, Instant
+from palyra.core.instant import NANOSECONDS, Instant, isoformat
 from palyra.identity.keys import Role, Subject
 from palyra.lifecycle.grants import Grants
 from palyra.lifecycle.ports import ApprovalRecords, AuditEntry, Clock
@@ -38,6 +38,8 @@ CHANGES_TRIED_MAX = 8
 WAITING_MAX = 1_000
 """So many calls may be held for a decision at a time (V2)."""
 DENIED_KEPT_MAX = 10_000
+_OF_THE_STORE = frozenset({"id", "version", "cause"})
+_TIMES = ("at", "_start", "_end")
 _PALYRA = "palyra"
 """The actor of what time or an edit did."""
 
@@ -424,4 +426,19 @@ def _why(approval: Approval) -> str:
 
 
 def _shown(approval: Approval | None) -> dict[str, object] | None:
-    return None if approval is None else msgspec.to_builtins(approval)
+    """For the journal: with times that people can read, and without what only the store goes by."""
+    if approval is None:
+        return None
+    return _readable(msgspec.to_builtins(approval), _OF_THE_STORE)
+
+
+def _readable(fields: dict[str, object], left_out: frozenset[str] = frozenset()) -> dict[str, object]:
+    shown: dict[str, object] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            shown[name] = _readable(cast("dict[str, object]", value))
+        elif isinstance(value, int) and name.endswith(_TIMES):
+            shown[name] = isoformat(value)
+        elif name not in left_out:
+            shown[name] = value
+    return shown
