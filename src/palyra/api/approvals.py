@@ -132,10 +132,11 @@ class Approvals:
         document = await read_document(request, self._deps.body_bytes_max)
         policy = self._policy_for(policy_id, caller)
         keys = self._deps.rules.snapshot.keys.values()
+        wish = read_wish(document, policy, caller, frozenset(key.principal for key in keys))
         stored = {each.key: each.balance for each in await self._deps.records.accounts(policy_id)}
         try:
             draft = draft_up_front(
-                read_wish(document, policy, caller, frozenset(key.principal for key in keys)),
+                wish,
                 lambda key: stored.get(key) or self._deps.ledger.balance(key),
                 caller,
                 self._desk.new_id(),

@@ -1,6 +1,7 @@
-"""``palyra budgets``: list, show, set, delete, status."""
+"""``palyra budgets``: list, show, set, delete, status, override-request."""
 
 import json
+import time
 import tomllib
 from collections.abc import Mapping
 from datetime import date
@@ -10,9 +11,13 @@ from typing import Annotated, Any, cast
 import typer
 from rich.console import Console
 
+from palyra.budgets.terms import Metric
+from palyra.cli.amounts import parse_amount
+from palyra.cli.approvals_page import print_approval
 from palyra.cli.client import DEFAULT_URL, Client, KeyOption, UrlOption, connect, segment
 from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
 from palyra.cli.tables import amount, print_line, print_table
+from palyra.core.instant import Instant
 
 app = typer.Typer(
     name="budgets", help="Budgets: what may be spent, and where each stands.", no_args_is_help=True
@@ -182,6 +187,55 @@ def status(
             print_line(console, "No call was counted yet.")
 
     emit(document, as_json=as_json, render=render)
+
+
+@app.command(
+    "override-request",
+    epilog=(
+        "Examples: palyra budgets override-request daily --amount 5usd --reason 'month-end report' | "
+        "palyra budgets override-request team-tokens --amount '20000 tokens' --reason demo --entity research"
+    ),
+)
+def override_request(
+    context: typer.Context,
+    policy_id: PolicyId,
+    wanted: Annotated[
+        str,
+        typer.Option(
+            "--amount", help="How much on top of the limit: 5usd, $5, 20000 tokens, 20k, 3 requests."
+        ),
+    ],
+    reason: Annotated[str, typer.Option(help="What it is needed for; whoever decides reads it.")],
+    entity: Annotated[
+        str | None, typer.Option(help="Whose account, where the budget has one for each.", show_default=False)
+    ] = None,
+    principal: Annotated[
+        str | None,
+        typer.Option(help="For whose calls; an operator may ask for others, and asks for all by default."),
+    ] = None,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask for more than the limit of a budget before a call is stopped. Somebody else decides it."""
+    client = connect(context, url, key)
+    body = {"reason": reason, **parse_amount(wanted, _metric_of(client, policy_id)).fields()}
+    options = {"entity": entity, "principal": principal}
+    body |= {name: value for name, value in options.items() if value is not None}
+    approval = client.call("POST", f"/budgets/{segment(policy_id)}/override-request", body=body).document
+    now = Instant(time.time_ns())
+    emit(approval, as_json=as_json, render=lambda console: print_approval(console, approval, now))
+
+
+def _metric_of(client: Client, policy_id: str) -> Metric | None:
+    """What a budget counts; None for one that the key may not read, though it may ask for more of it."""
+    try:
+        status = client.get(f"/budgets/{segment(policy_id)}/status")
+    except CommandError as error:
+        if error.exit_code is ExitCode.NOT_FOUND:
+            return None
+        raise
+    return Metric(status["policy"]["metric"])
 
 
 def _put(client: Client, document: Mapping[str, object], if_version: int | None) -> dict[str, Any]:

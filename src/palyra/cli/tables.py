@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from palyra.cli.output import table
@@ -15,7 +16,12 @@ RIGHT = ">"
 def print_table(
     console: Console, titles: Sequence[str], rows: Iterable[Sequence[str]], last: Sequence[str] = ()
 ) -> None:
-    """Draw a table; ``last`` is a row of totals. Cells are plain text: what clients sent is no markup."""
+    """Draw a table; ``last`` is a row of totals."""
+    console.print(drawn_table(titles, rows, last))
+
+
+def drawn_table(titles: Sequence[str], rows: Iterable[Sequence[str]], last: Sequence[str] = ()) -> Table:
+    """The table itself. Cells are plain text: what clients sent is no markup."""
     drawn = table()
     for title in titles:
         drawn.add_column(
@@ -27,7 +33,7 @@ def print_table(
         drawn.add_row(*(Text(cell) for cell in row))
     if last:
         drawn.add_row(*(Text(cell) for cell in last), style="bold")
-    console.print(drawn)
+    return drawn
 
 
 def print_line(console: Console, text: str) -> None:
