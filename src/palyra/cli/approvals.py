@@ -200,7 +200,7 @@ def now_here() -> Instant:
 def print_outcome(console: Console, approval: Mapping[str, Any]) -> None:
     """What a decision came to, and what whoever asked does next."""
     print_line(console, f"{approval['id']} is {approval['standing']}")
-    if approval["grant"] is not None and approval["grant"]["live"]:
+    if approval["state"] == State.APPROVED:
         print_line(console, f"Granted: {granted(approval)}")
         for step in next_steps(approval):
             print_line(console, step)

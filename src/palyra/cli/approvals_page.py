@@ -70,6 +70,8 @@ def next_steps(approval: Document) -> Iterator[str]:
             f"Decide: palyra approvals approve {ref} {usual} --reason '…' | "
             f"palyra approvals deny {ref} --reason '…'"
         )
+    elif grant is not None and grant["used"] and approval["state"] == "approved":
+        yield "It is used: the call went on."
     elif grant is not None and grant["live"] and grant["kind"] == "once":
         yield (
             f"The caller repeats its call with the header x-palyra-approval: {ref}; "
