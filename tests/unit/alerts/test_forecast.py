@@ -87,6 +87,15 @@ def test_nights_are_known_after_three_days() -> None:
     assert told(workdays, evening, 0, end=Instant(morning + 4 * HOUR_NS)).expected == pytest.approx(12, abs=2)
 
 
+def test_without_weekdays_the_last_week_tells() -> None:
+    evening = after(10 + 17 / 24)
+    week = past(evening, 7, lambda hour: 3 if 8 <= hour % 24 < 16 else 0)
+    before = [HourlyUse(Instant(hour.start - 7 * DAY_NS), 500) for hour in week][-85:]
+    found = told(before + week, evening, 0, end=after(1, evening))
+    assert (found.basis, found.expected) == (Basis.HOUR_OF_DAY, 24)
+    assert told(before + week, evening, 0, end=after(15 / 24, evening)).expected == 0
+
+
 def test_a_team_that_doubled_is_followed_within_days() -> None:
     change = after(7)
 
@@ -129,9 +138,11 @@ def test_what_is_older_than_four_weeks_is_not_looked_at() -> None:
 
 def test_a_correction_below_nothing_counts_as_nothing() -> None:
     now = after(10)
-    hours = [hour._replace(amount=-5) for hour in past(now, 28, evenly)]
-    found = told(hours, now, 7)
-    assert (found.low, found.expected, found.high) == (7, 7, 7)
+    hours = past(now, 28, evenly)
+    corrected, empty = (
+        [*hours[:600], hours[600]._replace(amount=amount), *hours[601:]] for amount in (-1_000, 0)
+    )
+    assert told(corrected, now, 7) == told(empty, now, 7)
 
 
 def test_without_a_past_the_rate_so_far_goes_on() -> None:
@@ -236,6 +247,8 @@ def test_what_is_exhausted_is_so_now() -> None:
     now = after(10)
     for hours in ([], past(now, 28, evenly)):
         assert told(hours, now, 50, limit=50).exhausted_at == now
+    night = after(20 / 24, MONDAY + 35 * DAY_NS)
+    assert told(past(night, 28, office), night, 50, limit=50).exhausted_at == night
 
 
 def test_what_only_rounding_reaches_is_reached_at_the_end() -> None:
