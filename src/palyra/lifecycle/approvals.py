@@ -84,6 +84,7 @@ class Approvals:
         self._publish = publish
         self._tell = tell
         self._shared = shared
+        self._grants = Grants()
         self._open: dict[str, Approval] = {}
         self._by_cause: dict[str, str] = {}
         self._denied: OrderedDict[str, Approval] = OrderedDict()
@@ -123,12 +124,13 @@ class Approvals:
 
     # Calls.
 
-    def ask(self, draft: Approval) -> Errand[Approval | None]:
+    def ask(self, draft: Approval, known: Grants) -> Errand[Approval | None]:
         """Make a request, or join the one of the same cause; None where its principal has too many.
 
-        A request that was denied stays denied until it would have expired.
+        A request that was denied stays denied until it would have expired. What was granted on the account
+        beside what was ``known`` is returned in its place: the call may have all that it needs by now.
         """
-        return Errand(self._ask(draft), self._running)
+        return Errand(self._ask(draft, known), self._running)
 
     def read(self, approval_ids: Sequence[str]) -> Errand[list[Approval]]:
         """Approvals that a call shows, those that exist, as they stand now in the database."""
@@ -148,6 +150,9 @@ class Approvals:
         """
         if self._waiters >= WAITING_MAX or self._leaving:
             return approval
+        if self._was_decided(approval):
+            found = await self.read([approval.id])
+            return found[0] if found else approval
         waiter = _Waiter(approval)
         self._waiting.setdefault(approval.id, []).append(waiter)
         self._waiters += 1
@@ -235,11 +240,19 @@ class Approvals:
 
     # How.
 
-    async def _ask(self, draft: Approval) -> Approval | None:
-        known = self._pending_of(draft.cause)
-        if known is not None and not self._shared:
-            return self._join(known, draft)
-        return await self._alone(lambda: self._join_or_make(draft))
+    async def _ask(self, draft: Approval, known: Grants) -> Approval | None:
+        async def attempt() -> Approval | None:
+            return self._granted_since(known, draft) or await self._join_or_make(draft)
+
+        pending = self._pending_of(draft.cause)
+        if pending is not None and not self._shared:
+            return self._granted_since(known, draft) or self._join(pending, draft)
+        return await self._alone(attempt)
+
+    def _granted_since(self, known: Grants, draft: Approval) -> Approval | None:
+        before = {each.id for each in known.of(draft.policy_id, draft.entity)}
+        live = self._grants.of(draft.policy_id, draft.entity)
+        return next((each for each in live if each.id not in before), None)
 
     async def _join_or_make(self, draft: Approval) -> Approval | None:
         refused = self._denied.get(draft.cause)
@@ -387,12 +400,18 @@ class Approvals:
     def _republish(self) -> None:
         """Let the live grants hold, then wake the calls that wait for what was decided."""
         now = self._clock.now()
-        self._publish(Grants(each for each in self.open if each.live_grant(now) is not None))
+        self._grants = Grants(each for each in self.open if each.live_grant(now) is not None)
+        self._publish(self._grants)
         ruled, self._ruled = self._ruled, []
         for approval in ruled:
             for waiter in self._waiting.pop(approval.id, ()):
                 waiter.approval = approval
                 waiter.over.tell()
+
+    def _was_decided(self, approval: Approval) -> bool:
+        """Whether somebody decided, after a call learned that it is pending and before it waits for that."""
+        known = self._open.get(approval.id)
+        return known is None or known.state is not State.PENDING
 
     def _pending_of(self, cause: str) -> Approval | None:
         approval_id = self._by_cause.get(cause)

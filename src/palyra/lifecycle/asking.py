@@ -39,16 +39,20 @@ async def ask_people(plan: Plan, call: Call, subject: Subject, engine: Engine) -
     """Ask for a call that was not admitted, where a person may admit it. Raises LedgerUnavailable.
 
     Everything is decided anew after an approval: the key, the budgets and the prices may be others by then.
+    So it is where something was granted while the call was on its way here.
     """
     desk = engine.approvals
     if desk is None or plan.later is not None or plan.judgement.verdict.outcome is not Outcome.ASK:
         return NOBODY
+    known = engine.grants
     shown = await desk.read(call.approvals) if call.approvals else []
     own = [each for each in shown if each.requester == subject.principal]
     notes = _notes(own, call)
     draft = draft_of_call(plan, call, subject, desk.new_id(), desk.terms.expire_after_ns)
     refused = next((each for each in own if each.state is State.DENIED and each.cause == draft.cause), None)
-    approval = refused or await desk.ask(draft)
+    approval = refused or await desk.ask(draft, known)
+    if approval is not None and approval.state is State.APPROVED:
+        return Asked(approval, call, notes)
     if approval is None or approval.state is not State.PENDING or not call.wait_s:
         return Asked(approval, None, notes)
     return await _wait(approval, call, desk, engine, notes)

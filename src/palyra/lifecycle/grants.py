@@ -4,7 +4,7 @@ A grant is bound to its account (policy, entity and window; until a time, to eve
 was asked for and to the principal that it was made for. One for a single call is bound to its content, too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from palyra.approvals.approval import Approval, GrantKind
 from palyra.budgets.binding import Binding
@@ -29,6 +29,10 @@ class Grants:
 
     def __bool__(self) -> bool:
         return bool(self._by_account)
+
+    def of(self, policy_id: str, entity: str) -> Sequence[Approval]:
+        """Those of one account, whatever its window."""
+        return self._by_account.get((policy_id, entity), ())
 
     def allowance(
         self, binding: Binding, call: Call, principal: str, accounts: Accounts, now: Instant

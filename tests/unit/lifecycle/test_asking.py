@@ -1,6 +1,7 @@
 """Calls that a budget stops until somebody lets them run."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, cast
 
 import pytest
@@ -8,7 +9,7 @@ from msgspec.structs import replace
 
 from fakes.desks import operator, staff, who
 from fakes.engines import Bench, budget, turns
-from palyra.approvals.approval import GrantKind, State
+from palyra.approvals.approval import Approval, GrantKind, State
 from palyra.approvals.rules import Offer
 from palyra.core.errors import ApprovalRequired, BudgetExceeded, InvalidApiKey, LedgerUnavailable
 from palyra.core.instant import NANOSECONDS, Instant
@@ -16,10 +17,14 @@ from palyra.identity.keys import Grant
 from palyra.lifecycle.approval_drafts import Wish, draft_up_front
 from palyra.lifecycle.approvals import ApprovalTerms
 from palyra.lifecycle.call import Call
-from palyra.lifecycle.flow import Answered
+from palyra.lifecycle.flow import Answered, Repeated
 
 ONCE = Offer(GrantKind.ONCE)
 HOUR = 3_600 * NANOSECONDS
+MOMENTS = range(-12, 13)
+"""Turns of the loop by which a decision comes later than a call: some in the middle of its asking."""
+
+Task = asyncio.Task[Answered | Repeated]
 
 
 def calls(limit: int, **more: object) -> dict[str, object]:
@@ -358,3 +363,81 @@ async def test_a_dry_run_asks_nobody() -> None:
     await spent(bench)
     await bench.answered(bench.call())
     assert not desk.approvals.open
+
+
+async def overlapping(bench: Bench, call: Call, ruling: Coroutine[Any, Any, Approval], moment: int) -> Task:
+    """Start a call, and decide so many turns of the loop later, or earlier. The call may run on."""
+    deciding: asyncio.Task[Approval] | None = asyncio.create_task(ruling) if moment < 0 else None
+    for _ in range(-moment):
+        await asyncio.sleep(0)
+    running = bench.start(call)
+    for _ in range(moment):
+        await asyncio.sleep(0)
+    await (ruling if deciding is None else deciding)
+    return running
+
+
+async def test_a_call_that_shows_what_is_approved_at_that_moment_runs_or_is_told_of_that_approval() -> None:
+    ran: set[bool] = set()
+    for moment in MOMENTS:
+        bench = Bench(calls(1))
+        desk = staff(bench)
+        await spent(bench)
+        approval_id = detail(await refused(bench, bench.call()))["approval_id"]
+
+        ruling = desk.approvals.approve(approval_id, ONCE, "", by=operator(bench))
+        running = await overlapping(bench, shown(bench.call(), approval_id), ruling, moment)
+        await turns(lambda running=running, bench=bench: running.done() or len(bench.upstream.calls) == 2)
+
+        assert {each.id for each in desk.told} == {approval_id}, f"asked anew at {moment}"
+        ran.add(not running.done())
+        if running.done():
+            assert detail(cast("BudgetExceeded", running.exception()))["approval_id"] == approval_id
+        else:
+            bench.upstream.calls[-1].answer(1, 1)
+            await running
+    assert ran == {True, False}
+
+
+async def test_an_amount_that_is_granted_at_that_moment_is_not_asked_for_once_more() -> None:
+    for moment in MOMENTS:
+        bench = Bench(calls(1))
+        desk = staff(bench)
+        await spent(bench)
+        approval_id = detail(await refused(bench, bench.call()))["approval_id"]
+
+        ruling = desk.approvals.approve(approval_id, Offer(GrantKind.AMOUNT, 9), "", by=operator(bench))
+        running = await overlapping(bench, bench.call(), ruling, moment)
+        await turns(lambda running=running, bench=bench: running.done() or len(bench.upstream.calls) == 2)
+
+        assert {each.id for each in desk.told} == {approval_id}, f"asked anew at {moment}"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_caller_that_begins_to_wait_while_somebody_approves_goes_on() -> None:
+    for moment in MOMENTS:
+        bench = Bench(calls(1))
+        desk = staff(bench)
+        await spent(bench)
+        approval_id = detail(await refused(bench, bench.call()))["approval_id"]
+
+        ruling = desk.approvals.approve(approval_id, Offer(GrantKind.AMOUNT), "", by=operator(bench))
+        running = await overlapping(bench, shown(bench.call(), wait_s=60), ruling, moment)
+
+        (await bench.at_provider(2)).answer(1, 1)
+        await running
+
+
+async def test_a_caller_that_begins_to_wait_while_somebody_denies_is_told() -> None:
+    for moment in MOMENTS:
+        bench = Bench(calls(1))
+        desk = staff(bench)
+        await spent(bench)
+        approval_id = detail(await refused(bench, bench.call()))["approval_id"]
+
+        ruling = desk.approvals.deny(approval_id, "no", by=operator(bench))
+        running = await overlapping(bench, shown(bench.call(), wait_s=60), ruling, moment)
+
+        await turns(running.done)
+        assert "denied by root" in str(running.exception())
