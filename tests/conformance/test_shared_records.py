@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+import asyncpg
 import pytest
 from msgspec import structs
 
@@ -138,6 +139,24 @@ async def test_every_gateway_hears_of_a_changed_approval(pair: tuple[Gateway, Ga
     await pair[1].store.records.save_approval(decided(approval()), None)
     await eventually(lambda: heard[0] > before[0] and heard[1] > before[1], "both to hear of the next")
     assert pair[0].store.approvals_version == pair[1].store.approvals_version == 2
+
+
+async def test_what_changed_is_told_with_the_commit(pair: tuple[Gateway, Gateway]) -> None:
+    """Nobody has to look for it; of alerts nobody is told."""
+    heard: list[str] = []
+
+    def hear(_connection: object, _process: int, _channel: str, told: object) -> None:
+        heard.append(str(told))
+
+    listening = await asyncpg.connect(pair[0].database)
+    await listening.add_listener("palyra", hear)
+    records = pair[0].store.records
+    await records.save_alert(alert(), (), None)
+    await records.save_approval(approval(), None)
+    await records.delete_policy("none", AuditEntry("policy.deleted", "none", "key-1", None, None))
+    await eventually(lambda: len(heard) >= 2, "what is told")
+    await listening.close()
+    assert heard == ["approvals", "rules"]
 
 
 async def test_a_gateway_that_could_not_listen_is_told_again(pair: tuple[Gateway, Gateway]) -> None:
