@@ -210,6 +210,11 @@ class DaemonProcess:
             path.read_text(errors="replace") for path in sorted(self.directory.glob("daemon-*.stderr"))
         )
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its process runs."""
+        return self.process is not None and self.process.poll() is None
+
     def start(self) -> Self:
         """Start and wait for the line with its address; AssertionError with its stderr if none comes."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -282,12 +287,12 @@ class DaemonProcess:
 
     def restart(self) -> Self:
         """Start again on the same directory and database; the owner key stays the same."""
-        if self.process is not None and self.process.poll() is None:
+        if self.is_running:
             self.terminate()
         return self.start()
 
     def close(self) -> None:
         """End it if it runs."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.is_running:
             self.process.send_signal(signal.SIGCONT)
             self.terminate()

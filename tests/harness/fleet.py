@@ -32,7 +32,7 @@ class Fleet:
     @property
     def alive(self) -> list[DaemonProcess]:
         """The gateways that run."""
-        return [each for each in self.gateways if each.process is not None and each.process.poll() is None]
+        return [each for each in self.gateways if each.is_running]
 
     def api_of(self, gateway: DaemonProcess) -> Api:
         """The control plane of one gateway."""
