@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from palyra.core.instant import Instant
-from palyra.store.page import Audited, read_record
+from palyra.store.page import Audited, Record, read_record
 
 _BEGINNING = b'["audit",'
 """No other record begins so, and no text has it: quotes in a text are escaped."""
@@ -66,16 +66,14 @@ class ChangesFound:
             return
         page = _entries_of.decode(line)
         for place, entry in enumerate(page.entries):
-            text = bytes(entry)
-            if text.startswith(_BEGINNING):
-                self._add(page.node, page.seq + place, read_record(text))
+            self._add(page.node, page.seq + place, read_record(bytes(entry)))
 
     @property
     def newest(self) -> Sequence[Found]:
         """The changes, the newest first."""
         return sorted(self._newest, reverse=True)
 
-    def _add(self, node: int, seq: int, record: object) -> None:
+    def _add(self, node: int, seq: int, record: Record) -> None:
         if not isinstance(record, Audited) or not self._wanted.includes(record):
             return
         self.matching += 1

@@ -10,6 +10,7 @@ from fakes.records import NOON
 from fakes.till import Till, hold
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.lifecycle.ports import AuditEntry
+from palyra.store import codec
 from palyra.store.audited import ChangesFound, Found, Wanted
 from palyra.store.export import Request, export_file
 
@@ -81,3 +82,15 @@ async def test_each_says_where_it_stands(tmp_path: Path) -> None:
     assert [each.seq for each in reader.newest] == [12, 10, 8, 6, 4, 2]
     assert {each.node for each in reader.newest} == {0}
     assert reader.newest[0].at == NOON + 2 * DAY_S * NANOSECONDS
+
+
+def test_of_a_page_that_began_before_the_time_only_what_is_later_counts() -> None:
+    reader = ChangesFound(Wanted(since=Instant(NOON + 5)))
+    records: list[list[object]] = [
+        ["audit", "key.created", f"key_{at}", NOON + at, "key-1", None, {}] for at in (4, 5, 6)
+    ]
+    reader.read(codec.encode({"node": 3, "seq": 7, "entries": records}))
+    assert [(each.node, each.seq, each.change.ref) for each in reader.newest] == [
+        (3, 9, "key_6"),
+        (3, 8, "key_5"),
+    ]
