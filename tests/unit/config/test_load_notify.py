@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import logging
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -293,7 +294,10 @@ def test_a_url_that_reads_files_is_refused(url: str, told: str) -> None:
         check_apprise_url(url)
 
 
-def test_what_apprise_does_not_understand_is_not_repeated(capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_apprise_does_not_understand_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [logging.StreamHandler(sys.stderr)])
     with pytest.raises(ValueError, match="no URL that Apprise understands") as caught:
         check_apprise_url("slack://token-0123456789")
     assert "token-0123456789" not in str(caught.value)

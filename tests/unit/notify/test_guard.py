@@ -208,12 +208,14 @@ def test_a_connection_that_waits_breaks_when_it_is_cut(listening: socket.socket)
 
 
 def test_nothing_stays_open_after_the_end(listening: socket.socket) -> None:
-    with Guard(LOOPBACK).active():
+    guard = Guard(LOOPBACK)
+    with guard.active():
         socket.create_connection(listening.getsockname(), timeout=5).close()
     accepted, _ = listening.accept()
-    accepted.settimeout(10)
+    accepted.settimeout(5)
     assert accepted.recv(1) == b""
     accepted.close()
+    guard.cut()
 
 
 def test_a_proxy_of_the_environment_is_not_gone_through(
