@@ -3,15 +3,19 @@
 from collections.abc import Callable, Sequence
 from itertools import count
 
+from fakes.alarms import desk, numbered
 from fakes.desk import FakeDesk
 from fakes.records import FakeClock, FakeLedger, FakeRecords
+from palyra.alerts.notices import Target
 from palyra.api.deps import ApiDeps, Health, ModelDesk
 from palyra.budgets.policy import Known, Policy, PolicyDefaults
 from palyra.lifecycle.approvals import Approvals, ApprovalTerms
 from palyra.lifecycle.grants import Grants
+from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.rules import Rules
 
 PREFIX = "apr_"
+TARGETS = (Target("ops"), Target("pager"))
 HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -38,7 +42,7 @@ def plane_rules(
 def plane_deps(
     rules: Rules, records: FakeRecords, clock: FakeClock, models: ModelDesk | None = None
 ) -> ApiDeps:
-    """A control plane that is well; its approvals are ``apr_001`` and so on."""
+    """A control plane that is well; its approvals are ``apr_001`` and so on, its alerts ``alr_0001``."""
     numbers = count(1)
     approvals = Approvals(
         records,
@@ -55,6 +59,8 @@ def plane_deps(
         ledger=FakeLedger(),
         clock=clock,
         approvals=approvals,
+        alarms=desk(records, clock, TARGETS),
+        outbox=Outbox(records, clock, numbered(900), TARGETS),
         prices=lambda: {"items": []},
         models=models or FakeDesk(),
         health=lambda: Health(writable=True),

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import PUBLIC, check_access
+from palyra.api.alerts import Alerts
 from palyra.api.approvals import Approvals
 from palyra.api.budgets import Budgets
 from palyra.api.decisions import Decisions
@@ -32,7 +33,7 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
     """
     app = FastAPI(title="Palyra", version=deps.version, openapi_url=None, docs_url=None, redoc_url=None)
     routes = Routes(app, deps)
-    for section in (Budgets, Approvals, Decisions, Keys, Usage, Models, Prices, Probes):
+    for section in (Budgets, Approvals, Alerts, Decisions, Keys, Usage, Models, Prices, Probes):
         section(deps).install(routes)
     for install in more:
         install(app, routes)

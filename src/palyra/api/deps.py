@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.approvals import Approvals
+from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.ports import Clock, Ledger, Records
 from palyra.lifecycle.rules import Rules
 
@@ -70,6 +72,8 @@ class ApiDeps:
     ledger: Ledger
     clock: Clock
     approvals: Approvals
+    alarms: Alarms
+    outbox: Outbox
     prices: Callable[[], Mapping[str, object]]
     models: ModelDesk
     health: Callable[[], Health]

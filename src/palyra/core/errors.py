@@ -16,6 +16,7 @@ PalyraError
  ├─ IdempotencySettled    409 idempotency_in_flight   (x-should-retry: false)
  ├─ ReadOnly              409 read_only
  ├─ AlreadyExists         409 already_exists
+ ├─ AlreadySent           409 already_sent
  ├─ ApprovalClosed        409 approval_closed
  ├─ Superseded            409 superseded             (the change is made anew first)
  ├─ VersionConflict       412 version_conflict
@@ -168,6 +169,13 @@ class AlreadyExists(PalyraError):
 
     status = 409
     code = "already_exists"
+
+
+class AlreadySent(PalyraError):
+    """The message was delivered; it is not sent again."""
+
+    status = 409
+    code = "already_sent"
 
 
 class ApprovalClosed(PalyraError):

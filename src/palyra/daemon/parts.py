@@ -16,6 +16,7 @@ from palyra.lifecycle.ports import Clock, Records
 from palyra.lifecycle.providers import Providers, ProviderTerms
 from palyra.lifecycle.rules import Rules
 from palyra.lifecycle.sessions import Sessions
+from palyra.lifecycle.signals import tell_of_approval
 from palyra.registry.models import Catalog
 from palyra.registry.registry import Registry
 from palyra.upstream.deadlines import Deadlines
@@ -52,6 +53,7 @@ def make_approvals(settings: Settings, store: Store, rules: Rules, engine: Engin
         publish=publish,
         terms=settings.approvals,
         shared=store.others is not None,
+        tell=lambda approval: tell_of_approval(approval, engine.alarms),
     )
 
 

@@ -15,6 +15,7 @@ from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import limits
 from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant, isoformat
+from palyra.daemon.alerts import Alerting
 from palyra.daemon.configuration import actor_of, documents_of
 from palyra.daemon.http import Asgi, Later, Server, listen, spare_the_collector
 from palyra.daemon.models import ModelDesk
@@ -49,6 +50,7 @@ from palyra.upstream.tokenizer import OpenAiTokens
 SHUTDOWN_S = 20
 SWEEP_S = 1.0
 FORGET_EVERY_S = 60.0
+FORGET_ALERTS_EVERY_S = 3_600.0
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _log = structlog.get_logger("palyra.daemon")
@@ -93,6 +95,8 @@ class Daemon:
             providers=make_providers(settings),
             sessions=make_sessions(settings),
         )
+        self._alerting = Alerting(settings, store, self.engine)
+        self.engine.alarms = self._alerting.alarms
         self.engine.approvals = self._approvals = make_approvals(settings, store, self._rules, self.engine)
         self._background: list[asyncio.Task[None]] = []
         self._sharing = self._share()
@@ -107,6 +111,7 @@ class Daemon:
         await self._rules.load()
         self._owner_key = await self._rules.ensure_owner_key(self._settings.auth.owner_key)
         await self._journal_configuration()
+        await self._alerting.alarms.load()
         await resolve_leftovers(self.engine)
         await self._approvals.load()
         await self._discover_all()
@@ -115,6 +120,9 @@ class Daemon:
             asyncio.create_task(_every(SWEEP_S, self._approvals.sweep)),
             asyncio.create_task(_every(self._settings.discovery.ttl_s, self._discover_all)),
             asyncio.create_task(_every(FORGET_EVERY_S, self._forget)),
+            asyncio.create_task(_every(self._settings.alerts.check_s, self._alerting.check)),
+            asyncio.create_task(_every(FORGET_ALERTS_EVERY_S, self._alerting.forget)),
+            asyncio.create_task(self._alerting.delivery.run()),
         ]
         if self._sharing is not None:
             self._background.append(asyncio.create_task(self._sharing.run()))
@@ -145,6 +153,7 @@ class Daemon:
         """End what is left, in the reverse order of its making: every hold is settled or stays on disk."""
         for task in self._background:
             task.cancel()
+        await self._alerting.stop()
         await self._upstream.close()
         await close_store(self._store)
 
@@ -205,6 +214,8 @@ class Daemon:
                 ledger=self._store.ledger,
                 clock=self._clock,
                 approvals=self._approvals,
+                alarms=self._alerting.alarms,
+                outbox=self._alerting.outbox,
                 prices=self._list_prices,
                 models=ModelDesk(self._settings, self.engine, live=True),
                 health=self._health,
@@ -253,7 +264,7 @@ class Daemon:
             ("palyra_accounts", "Accounts in memory.", len(book.accounts)),
         )
         samples = [Sample(name, "gauge", text, {}, float(value)) for name, text, value in gauges]
-        return [*samples, *self._provider_samples()]
+        return [*samples, *self._provider_samples(), *self._alerting.samples()]
 
     def _provider_samples(self) -> list[Sample]:
         """How each provider does, as the calls of this gateway see it."""

@@ -81,8 +81,10 @@ def tell_of_doubt(
     say(causes.unsettled_reservation(decision.provider), describe)
 
 
-def tell_of_approval(approval: Approval, alarms: Alarms) -> None:
+def tell_of_approval(approval: Approval, alarms: Alarms | None) -> None:
     """Somebody waits for a decision, or does not any more."""
+    if alarms is None:
+        return
     cause = causes.approval_pending(approval.id)
     if approval.state is State.PENDING:
         alarms.ensure(

@@ -39,7 +39,7 @@ def test_a_role_reaches_exactly_the_routes_that_declare_it_or_a_lower_one(
     plane: Any, role: str | None
 ) -> None:
     routes = guarded_routes(plane)
-    assert len(routes) >= 23
+    assert len(routes) >= 29
     for method, route in routes:
         (access,) = declared_access(route)
         path = re.sub(r"{\w+}", "none", route.path)
@@ -65,6 +65,8 @@ def test_a_caller_reaches_what_is_its_own_and_nothing_else(plane: Any) -> None:
         ("GET", "/api/v1/usage/summary"),
         ("GET", "/api/v1/budgets/{policy_id}/status"),
         ("POST", "/api/v1/models/explain"),
+        ("GET", "/api/v1/alerts"),
+        ("GET", "/api/v1/alerts/{alert_id}"),
         ("GET", "/api/v1/approvals"),
         ("GET", "/api/v1/approvals/{approval_id}"),
         ("POST", "/api/v1/budgets/{policy_id}/override-request"),
@@ -75,10 +77,16 @@ ASKING = {
     "/api/v1/models/explain": Role.CALLER,
     "/api/v1/models/test-connection": Role.OPERATOR,
     "/api/v1/budgets/{policy_id}/override-request": Role.CALLER,
+    "/api/v1/alerts/test": Role.OPERATOR,
+    "/api/v1/alerts/notices/{notice_id}/retry": Role.OPERATOR,
 }
 """What is posted and changes nothing that is in force."""
 
-DECIDING = {"/api/v1/approvals/{approval_id}/decision", "/api/v1/approvals/{approval_id}/revoke"}
+DECIDING = {
+    "/api/v1/approvals/{approval_id}/decision",
+    "/api/v1/approvals/{approval_id}/revoke",
+    "/api/v1/alerts/{alert_id}/acknowledge",
+}
 
 
 def test_every_write_needs_an_admin_and_every_decision_an_operator(plane: Any) -> None:
