@@ -412,6 +412,17 @@ def test_a_grant_that_is_over_raises_nothing_any_more(desk: Any) -> None:
     assert shown["grant"]["extra_used_usd"] is None
 
 
+def test_a_time_box_raises_every_window_and_an_amount_only_its_own(desk: Any) -> None:
+    first = stopped(desk, "money")
+    stopped(desk, "money", cause="c2")
+    granted(desk, "apr_001", until="2026-11-25T12:00:00Z", amount_usd="2.00")
+    granted(desk, "apr_002", amount_usd="1.00")
+    assert get(desk, "apr_001")["budget_now"]["extra_usd"] == "3.00"
+    desk.clock.instant = first.window_end
+    tomorrow = get(desk, "apr_001")["budget_now"]
+    assert ([each["id"] for each in tomorrow["overrides"]], tomorrow["extra_usd"]) == (["apr_001"], "2.00")
+
+
 def test_a_once_grant_is_used_as_soon_as_its_call_holds_it(desk: Any) -> None:
     approval = stopped(desk)
     granted(desk, "apr_001")
