@@ -33,6 +33,8 @@ TABLES = {
     "retention": "[retention]",
     "routing": "[routing]",
     "discovery": "[discovery]",
+    "approvals": "[approvals]",
+    "alerts": "[alerts]",
     "notifications": "[notifications]",
     "providers": "[[providers]]",
     "models": "[[models]]",

@@ -25,6 +25,7 @@ database = "sqlite:///palyra.db"          # relative to where the daemon is star
 # behind_proxy = true                     # ... or a proxy in front that ends TLS
 # allowed_hosts = ["llm.example.com"]     # names by which clients reach the daemon
 # workers = 1                             # processes on this port; more than 1 needs PostgreSQL
+# public_url = "https://llm.example.com"  # what people open; links in refusals begin with it
 
 [scale]                                   # only with PostgreSQL: how gateways share the ledger
 # name = "eu-1"                           # how people see this gateway; default: host and process id
@@ -64,6 +65,14 @@ unknown_price = "deny"                    # no price, but a money budget: deny |
 # ttl_s = 300.0                           # how long a list holds
 # timeout_s = 5.0                         # how long a provider may take to give it
 # health_ttl_s = 60.0                     # how long a connection test holds
+
+[approvals]                               # calls that a budget stops until somebody lets them run
+# expire_after_s = 86_400                 # how long a request can be decided
+# pending_per_principal = 20              # requests that one principal may have open
+# wait_max_s = 300                        # how long a call may be held for a decision (Prefer: wait=60)
+
+[alerts]
+# check_s = 30.0                          # seconds between two looks for what no call tells of
 
 [notifications]                           # how messages about alerts are sent
 # timeout_s = 10.0                        # how long one attempt may take

@@ -54,6 +54,7 @@ def read_server(
         behind_proxy=section.flag("behind_proxy", default=False),
         allowed_hosts=section.strings("allowed_hosts"),
         workers=section.integer("workers", 1, least=1, most=WORKERS_MAX),
+        public_url=_public_url(section),
     )
     section.finish()
     _check_tls(section)
@@ -189,6 +190,19 @@ def read_file_path(section: Section, name: str, around: Surroundings) -> Path | 
     if not path.is_file():
         section.wrong(name, f"{path} is not a file")
     return path
+
+
+def _public_url(section: Section) -> str | None:
+    """A URL that paths can be put behind."""
+    url = section.optional_text("public_url", most=TEXT_CHARS_MAX)
+    if url is None:
+        return None
+    scheme, separator, host = url.partition("://")
+    if scheme not in ("http", "https") or not separator or not host or any(each in host for each in "?#@ "):
+        section.wrong(
+            "public_url", "must be the address that people open, such as https://palyra.example.com"
+        )
+    return url.rstrip("/")
 
 
 def _timezone(section: Section) -> str:

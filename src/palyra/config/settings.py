@@ -168,7 +168,7 @@ class ProviderSettings:
 
 @dataclass(frozen=True, slots=True)
 class NotificationSettings:
-    """``timeout_s`` is the time for one attempt to send, ``concurrency`` the attempts at a time for a target."""
+    """``timeout_s`` is how long one attempt may take, ``concurrency`` how many a target may have at a time."""
 
     timeout_s: float = 10.0
     concurrency: int = 2

@@ -308,3 +308,22 @@ def test_lines_are_found_in_tables_entries_and_nested_tables() -> None:
         "c[1]": 7,
         "c[1].d": 8,
     }
+
+
+@pytest.mark.parametrize(
+    "url", ["palyra.example.com", "ftp://palyra.example.com", "https://", "https://a?b=c"]
+)
+def test_an_address_for_people_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f'[server]\npublic_url = "{url}"\n' + PROVIDER)
+    assert [problem.field for problem in caught.value.problems] == ["server.public_url"]
+
+
+def test_the_terms_of_people_are_read(tmp_path: Path) -> None:
+    text = "[approvals]\nexpire_after_s = 60\npending_per_principal = 3\nwait_max_s = 9\n"
+    text += "[alerts]\ncheck_s = 0.5\n"
+    settings = load(tmp_path, '[server]\npublic_url = "https://a.example/"\n' + text + PROVIDER)
+    terms = settings.approvals
+    assert (terms.expire_after_ns, terms.pending_max, terms.wait_max_s) == (60 * 10**9, 3, 9)
+    assert settings.alerts.check_s == 0.5
+    assert settings.server.public_url == "https://a.example"
