@@ -163,7 +163,8 @@ async def test_a_grant_of_one_call_is_used_up_by_a_call_that_is_in_doubt(
     gate.open()
     await asyncio.to_thread(daemon.start)
 
-    assert requests_of(spender) == (2, 0)
+    # On a shared database, what a dead gateway held is posted a moment later.
+    await eventually(lambda: requests_of(spender) == (2, 0), "the end of the call")
     assert len(rows(daemon.api, principal=spender.principal, state="in_doubt")) == 1
     assert grant_of(shown(daemon.api, approval_id))["used"] is True
     reply = await call(spender, approval_id)
@@ -308,7 +309,10 @@ async def kill_again_and_again(
     calls = Counter(each.json["user"] for each in stub.generations)
     assert set(calls.values()) == {1}, "A1: a grant for one call let two through"
     used = [await asyncio.to_thread(used_grants, each) for each in tenants]
-    assert [requests_of(each) for each in tenants] == [(1 + each, 0) for each in used], "L2, V1"
+    posted = [(1 + each, 0) for each in used]
+    await eventually(
+        lambda: [requests_of(each) for each in tenants] == posted, "L2, V1: the sums of the uses"
+    )
     assert sum(used) >= len(calls) >= len(seen.served)
 
 

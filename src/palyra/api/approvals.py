@@ -181,9 +181,17 @@ class _Look:
         # How often it was asked for is stored a little later than it is known.
         known = self._open.get(approval.id, approval)
         current = known if known.version == approval.version else approval
-        once = self._deps.ledger.balance(current.single_use)
-        figures = Figures(budget, used=once.posted + once.held > 0)
+        figures = Figures(budget, used=await self._is_used(current))
         return approval_document(current, self._deps.approvals.url_of(current.id), figures, now, self._only)
+
+    async def _is_used(self, approval: Approval) -> bool:
+        """Whether a call holds a ``once`` grant, or has used it, here or at another gateway."""
+        if approval.grant is None or approval.grant.kind is not GrantKind.ONCE:
+            return False
+        key = approval.single_use
+        stored = await self._deps.records.accounts(key.policy_id)
+        balance = stored[0].balance if stored else self._deps.ledger.balance(key)
+        return balance.posted + balance.held > 0
 
     async def _budget_now(self, approval: Approval, now: Instant) -> BudgetNow | None:
         """The account of the request in the window of now; None where the budget is gone."""

@@ -131,14 +131,18 @@ def _budget_fields(approval: Approval) -> dict[str, object]:
 
 
 def _grant(approval: Approval, grant: Grant, figures: Figures, now: Instant) -> dict[str, object]:
-    """``live``: something can still come of it. ``used`` tells of ``once``, ``extra_used`` of the others."""
+    """``live``: something can still come of it. ``used`` tells of ``once``, ``extra_used`` of the others.
+
+    A grant whose call was released is free again, though the record names that call.
+    """
     metric = Metric(approval.metric)
     once = grant.kind is GrantKind.ONCE
-    used = once and (figures.used or approval.used_by is not None)
+    is_over = approval.live_grant(now) is None
+    used = once and (figures.used or (is_over and approval.used_by is not None))
     part = None if figures.budget is None else extra_used(approval, figures.budget, now)
     return {
         "kind": grant.kind.value,
-        "live": approval.live_grant(now) is not None and not used,
+        "live": not is_over and not used,
         "expires_at": isoformat(grant.expires_at),
         "used": used if once else None,
         **amount_fields(metric, "extra", grant.extra),

@@ -116,13 +116,26 @@ def test_a_budget_that_is_gone_is_null_and_the_rest_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("figures", "used_by", "used"),
-    [(NOBODY, None, False), (Figures(used=True), None, True), (NOBODY, "r", True)],
+    [(NOBODY, None, False), (Figures(used=True), None, True), (Figures(used=True), "r", True)],
 )
-def test_a_once_grant_is_used_by_what_the_ledger_or_the_record_says(
+def test_a_once_grant_is_used_by_what_the_ledger_says(
     figures: Figures, used_by: str | None, used: bool
 ) -> None:
     grant = document(granted(kind=GrantKind.ONCE, used_by=used_by), figures)["grant"]
     assert (grant["used"], grant["live"]) == (used, not used)
+
+
+def test_a_once_grant_whose_call_was_released_is_live_again() -> None:
+    grant = document(granted(kind=GrantKind.ONCE, used_by="r"))["grant"]
+    assert (grant["used"], grant["live"]) == (False, True)
+
+
+@pytest.mark.parametrize("used_by", [None, "r"])
+def test_a_once_grant_that_is_over_was_used_by_what_the_record_says(used_by: str | None) -> None:
+    approval = granted(kind=GrantKind.ONCE, used_by=used_by)
+    grant = approval_document(approval, "u", NOBODY, END)["grant"]
+    assert isinstance(grant, dict)
+    assert (grant["used"], grant["live"]) == (used_by is not None, False)
 
 
 def test_the_end_of_a_request_that_nobody_decided_has_no_decider() -> None:
