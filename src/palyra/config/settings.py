@@ -168,7 +168,7 @@ class ProviderSettings:
 
 @dataclass(frozen=True, slots=True)
 class NotificationSettings:
-    """``timeout_s`` is how long one attempt may take, ``concurrency`` how many a target may have at a time."""
+    """``timeout_s``: how long one attempt may take; ``concurrency``: attempts at a time for each target."""
 
     timeout_s: float = 10.0
     concurrency: int = 2
