@@ -61,7 +61,7 @@ def test_evaluate_5_of_10_000_policies(timed: Timed, engine: Engine) -> None:
 
     def evaluate() -> int:
         cost = CallCost(call.ask, route, governance.unknown_price)
-        readings = read_balances(engine.rules.snapshot.index, labels, route, engine.ledger, now)
+        readings = read_balances(engine.rules.snapshot.index, labels, route, call, engine, now)
         evaluations = evaluate_all(readings, cost, bound, governance.mode)
         verdict(evaluations)
         return len(evaluations)
