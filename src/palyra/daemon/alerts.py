@@ -16,9 +16,11 @@ from palyra.core.instant import NANOSECONDS, Instant
 from palyra.daemon.storage import Store
 from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.checks import Checks
+from palyra.lifecycle.decision import AnyDecision, Settlement
 from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.ports import NoticeFilter
+from palyra.lifecycle.signals import tell_of_doubt
 from palyra.notify.chat import AppriseSender
 from palyra.notify.delivery import Delivery, Pace
 from palyra.notify.guard import proxy_hosts
@@ -51,6 +53,10 @@ class Alerting:
         self.outbox = Outbox(records, clock, _new_id, targets, self.delivery.wake)
         providers = [each.id for each in settings.providers if each.enabled]
         self._checks = Checks(engine, self.alarms, providers, lambda: store.in_doubt)
+
+    def doubt(self, decision: AnyDecision, settlement: Settlement) -> None:
+        """A call of a gateway that died is posted as held."""
+        tell_of_doubt(decision, settlement, self.alarms)
 
     async def check(self) -> None:
         """Look at everything once, and count what waits to be sent."""

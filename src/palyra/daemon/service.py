@@ -108,6 +108,7 @@ class Daemon:
             self._store.on_rules = self._rules.reload
             self._store.on_rejoin = self._start_anew
             self._store.on_approvals = self._approvals.load
+            self._store.on_doubt = self._alerting.doubt
         await self._rules.load()
         self._owner_key = await self._rules.ensure_owner_key(self._settings.auth.owner_key)
         await self._journal_configuration()

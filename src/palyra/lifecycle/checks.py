@@ -124,10 +124,11 @@ class Checks:
     # What happened.
 
     async def _look_for_doubts(self) -> None:
-        """What the path of this process did not say: calls that a gateway left behind when it died."""
+        """What nobody lived to say: calls that were posted as held by a gateway that died right then."""
         count, now = self._in_doubt(), self._engine.clock.now()
         if count > self._doubts:
-            wanted = DecisionFilter(state=CallState.IN_DOUBT, limit=DOUBTS_MAX)
+            since = Instant(now - 2 * DOUBTS_SINCE_NS)
+            wanted = DecisionFilter(state=CallState.IN_DOUBT, since=since, limit=DOUBTS_MAX)
             for stored in await self._engine.records.decisions(wanted):
                 end = stored.settlement
                 if end is not None and end.at >= now - DOUBTS_SINCE_NS:

@@ -22,7 +22,7 @@ from palyra.core.instant import Instant
 from palyra.core.secret import Secret
 from palyra.ledger.account import AccountKey
 from palyra.ledger.event import Reserved
-from palyra.lifecycle.decision import AnyDecision, Settlement
+from palyra.lifecycle.decision import AnyDecision, Decision, Settlement
 from palyra.lifecycle.ports import Done
 from palyra.lifecycle.waiting import Wait
 from palyra.store.postgres import sql
@@ -86,10 +86,12 @@ class PostgresStore:
         self.approvals_version = 0
         self.on_approvals: Callable[[], Awaitable[None]] | None = None
         """Called when an approval was made or changed, here or elsewhere; again if it fails."""
+        self.on_doubt: Callable[[Decision, Settlement], None] | None = None
+        """Called when a call of a gateway that died is posted as held."""
         self.on_rejoin: Callable[[], None] | None = None
         """Called when the gateway was declared dead and starts anew: nothing prepared before holds."""
         self._tasks: list[asyncio.Task[None]] = []
-        self._succession = Succession(self._make_tenure, self.records, now)
+        self._succession = Succession(self._make_tenure, self.records, now, self._doubtful)
         self._listening: Connection | None = None
         self._told = asyncio.Event()
         self._rejoining: asyncio.Task[None] | None = None
@@ -247,6 +249,10 @@ class PostgresStore:
     async def _read_versions(self) -> tuple[int, int]:
         ((version, approvals_version),) = await self._reading.rows(sql.VERSIONS)
         return version, approvals_version
+
+    def _doubtful(self, decision: Decision, settlement: Settlement) -> None:
+        if self.on_doubt is not None:
+            self.on_doubt(decision, settlement)
 
     # When another gateway took this one for dead.
 

@@ -15,6 +15,7 @@ from palyra.core.instant import Instant
 from palyra.ledger.event import Expired, Released, Reserved, Settled
 from palyra.lifecycle.decision import (
     AnyDecision,
+    Decision,
     Settlement,
     StoredDecision,
     read_decision,
@@ -54,7 +55,10 @@ class Succession:
         make_tenure: Callable[[Callable[[Sequence[Write]], None]], Tenure],
         records: PostgresRecords,
         now: Callable[[], Instant],
+        on_doubt: Callable[[Decision, Settlement], None],
     ) -> None:
+        """``on_doubt`` is told of each call that nobody is left to end."""
+        self._on_doubt = on_doubt
         self._make_tenure = make_tenure
         self._records = records
         self._now = now
@@ -145,7 +149,9 @@ class Succession:
             if reserved.id in known or call is None:
                 continue
             decision, now = call.decision.whole(), self._now()
-            ledger.expire(Expired(reserved.id, now, GONE), decision, in_doubt(decision, now, GONE), _ignore)
+            settlement = in_doubt(decision, now, GONE)
+            ledger.expire(Expired(reserved.id, now, GONE), decision, settlement, _ignore)
+            self._on_doubt(decision, settlement)
             _log.warning("reservation in doubt", request_id=reserved.id, reason=GONE)
             count += 1
         return count
