@@ -1,5 +1,6 @@
 """Alerts of one process: the desk that writes them, the checks, and the delivery of what they say."""
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import uuid_utils
 from palyra.alerts.alert import NoticeState
 from palyra.api.deps import Sample
 from palyra.config.settings import AppriseUrl, NotifyTarget, Settings, Webhook
-from palyra.core.errors import PalyraError
+from palyra.core.errors import LedgerUnavailable, PalyraError
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.daemon.storage import Store
 from palyra.lifecycle.alarms import Alarms
@@ -30,6 +31,7 @@ from palyra.notify.webhook import WebhookSender
 KEPT_NS = 90 * 86_400 * NANOSECONDS
 """How long alerts that are over, and messages that were sent, can be read."""
 NOTICES_COUNTED_MAX = 1_000
+STOP_S = 5.0
 
 
 class Alerting:
@@ -61,9 +63,10 @@ class Alerting:
     async def check(self) -> None:
         """Look at everything once, and count what waits to be sent."""
         await self._checks.run()
-        for state in (NoticeState.WAITING, NoticeState.DEAD):
-            found = await self._records.notices(NoticeFilter(state=state, limit=NOTICES_COUNTED_MAX))
-            self._notices[state] = len(found)
+        with suppress(LedgerUnavailable):
+            for state in (NoticeState.WAITING, NoticeState.DEAD):
+                found = await self._records.notices(NoticeFilter(state=state, limit=NOTICES_COUNTED_MAX))
+                self._notices[state] = len(found)
 
     async def forget(self) -> None:
         """Drop what has been over for too long."""
@@ -72,8 +75,9 @@ class Alerting:
     async def stop(self) -> None:
         """Send nothing more, and store what was counted, if the database takes it."""
         await self.delivery.stop()
-        with suppress(PalyraError):
-            await self.alarms.tend()
+        with suppress(PalyraError, TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self.alarms.tend()
 
     def samples(self) -> Iterator[Sample]:
         """How many alerts are firing, and how many messages wait or are given up."""

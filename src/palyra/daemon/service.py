@@ -154,8 +154,8 @@ class Daemon:
         """End what is left, in the reverse order of its making: every hold is settled or stays on disk."""
         for task in self._background:
             task.cancel()
-        await self._alerting.stop()
         await self._upstream.close()
+        await self._alerting.stop()
         await close_store(self._store)
 
     def _start_anew(self) -> None:

@@ -41,9 +41,12 @@ class _Seen:
     describe: Describe
     at: Instant
     times: int = 1
+    counts: bool = True
+    """False for what only has to be raised: it is no occurrence of an alert that is there already."""
 
-    def add(self, describe: Describe, at: Instant, times: int = 1) -> None:
-        self.describe, self.at, self.times = describe, at, self.times + times
+    def add(self, other: "_Seen") -> None:
+        self.describe, self.at, self.times = other.describe, other.at, self.times + other.times
+        self.counts = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Alarms:
     def ensure(self, cause: str, describe: Describe) -> None:
         """It is so: raised unless it is firing, and not counted again."""
         if cause not in self._firing and cause not in self._raising:
-            self.note(cause, describe)
+            self._note(cause, _Seen(describe, self._clock.now(), counts=False))
 
     def end(self, cause: str, why: str) -> None:
         """It is over; ``why`` is a sentence for people. Nothing happens unless it is firing."""
@@ -173,7 +176,7 @@ class Alarms:
     def _note(self, cause: str, seen: _Seen) -> None:
         known = self._again.get(cause) or self._raising.get(cause)
         if known is not None:
-            known.add(seen.describe, seen.at, seen.times)
+            known.add(seen)
         elif cause in self._firing:
             self._again[cause] = seen
         elif self._kinds[_kind_of(cause)] >= CAUSES_MAX:
@@ -240,7 +243,7 @@ class Alarms:
     def _join(self, cause: str) -> None:
         """What waited to be raised is counted on the alert that there is now."""
         seen = self._raising.pop(cause)
-        if seen.times:
+        if seen.times and seen.counts:
             self._note(cause, seen)
 
     async def _resolve(self, cause: str, why: str) -> None:

@@ -74,6 +74,18 @@ async def test_what_is_ensured_is_raised_and_never_counted() -> None:
     assert [each.count for each in await stored(records)] == [1]
 
 
+async def test_what_two_gateways_ensure_is_raised_once_and_counted_once() -> None:
+    records, clock = FakeRecords(), FakeClock()
+    one, two = desk(records, clock, shared=True), desk(records, clock, shared=True, first_id=100)
+
+    one.ensure(CAUSE, unpriced)
+    two.ensure(CAUSE, unpriced)
+    for gateway in (one, two):
+        await gateway.tend()
+
+    assert [each.count for each in await stored(records)] == [1]
+
+
 async def test_an_end_is_told_with_its_reason_and_the_next_time_is_another_alert() -> None:
     records, clock = FakeRecords(), FakeClock()
     alarms = desk(records, clock)
@@ -157,6 +169,26 @@ async def test_what_another_gateway_ended_is_raised_anew_when_it_happens_again()
 
     assert [each.state.value for each in await stored(records)] == ["resolved", "resolved", "firing"]
     assert [each.cause for each in one.firing] == [CAUSE]
+
+
+async def test_two_gateways_end_an_alert_once_whatever_the_other_did_to_it_meanwhile() -> None:
+    records, clock = FakeRecords(), FakeClock()
+    one, two = desk(records, clock, shared=True), desk(records, clock, shared=True, first_id=100)
+    note(one, unpriced())
+    await one.tend()
+    await two.load()
+    note(one, unpriced())
+    await one.tend()
+
+    for gateway in (two, one):
+        gateway.end(CAUSE, "It is over.")
+    await asyncio.gather(one.settled(), two.settled())
+
+    (alert,) = await stored(records)
+    assert (alert.count, alert.version, alert.resolution) == (2, 3, "It is over.")
+    assert await told(records) == [("raised", CAUSE), ("resolved", CAUSE)]
+    assert not one.firing
+    assert not two.firing
 
 
 async def test_a_disk_that_is_full_loses_nothing_and_holds_up_nobody() -> None:
