@@ -41,7 +41,7 @@ from palyra.registry.models import Model
 from palyra.routing.task import TRAITS, Priority, TaskClass
 
 LEASE_NS = int(LEASE_S * NANOSECONDS)
-_OK, _ENFORCED = Status.OK, Mode.ENFORCED
+_OK, _APPLIED, _ENFORCED = Status.OK, Status.OVERRIDE_APPLIED, Mode.ENFORCED
 _WORD: Mapping[StrEnum, str] = {
     word: word.value for kind in (Endpoint, Mode, Outcome, Status) for word in kind
 }
@@ -196,16 +196,16 @@ def _holds(judgement: Judgement, advised: Weighed, shadow: Shadow | None) -> tup
             # A cost that this policy cannot know is not counted on its account, whatever others count.
             continue
         shadowed = amount if shadow is None else shadow_amount(binding, amount, advised, shadow)
-        holds.append(Hold(binding.account, binding.window[1], amount, shadowed, _limit(evaluation)))
+        limit = binding.stops_at if evaluation.mode is _ENFORCED else None
+        if evaluation.status is _APPLIED and limit is not None:
+            limit = _raised(evaluation, limit)
+        holds.append(Hold(binding.account, binding.window[1], amount, shadowed, limit))
     return (*holds, *_single_uses(judgement))
 
 
-def _limit(evaluation: Evaluation) -> int | None:
-    """Where the account may stand with this call (L1): an override for it alone bounds the call by itself."""
-    most = evaluation.binding.stops_at
-    if most is None or evaluation.mode is not _ENFORCED or evaluation.single_use is not None:
-        return None
-    return most + evaluation.allowance.extra if evaluation.overrides else most
+def _raised(evaluation: Evaluation, limit: int) -> int | None:
+    """Where the account may stand with a call that needs an override (L1); a single use bounds itself."""
+    return None if evaluation.single_use is not None else limit + evaluation.allowance.extra
 
 
 def _single_uses(judgement: Judgement) -> list[Hold]:
