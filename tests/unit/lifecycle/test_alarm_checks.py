@@ -351,6 +351,16 @@ async def test_a_budget_that_will_not_last_is_an_alert_until_its_limit_is_raised
     assert await watch.ended() == "As use goes on now, the budget lasts until its window ends."
 
 
+async def test_a_forecast_goes_by_what_is_known_at_the_hour() -> None:
+    watch = Watch(budget("month", "0.015", interval="month"))
+    await watch.bench.answered(watch.bench.call())
+    assert await watch.look() == []
+
+    await use(watch, days=5, each_hour=1)
+
+    assert [each.facts["basis"] for each in await watch.look()] == ["hour_of_day"]
+
+
 async def test_a_budget_that_lasts_is_no_alert() -> None:
     watch = Watch(budget("month", "1.00", interval="month"))
 

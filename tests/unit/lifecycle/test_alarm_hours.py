@@ -110,6 +110,16 @@ async def test_a_principal_of_a_few_days_has_no_usual_yet() -> None:
     assert await find_spikes(records, HOUR) == []
 
 
+async def test_somebody_who_began_in_the_middle_of_a_day_has_one_day_less() -> None:
+    records = Usage()
+    records.use(24 * 7 - 12, 2)
+    records.use(0, 500)
+    assert await find_spikes(records, HOUR) == []
+
+    records.use(24 * 8 - 12, 2)
+    assert [each.facts["days"] for each in await find_spikes(records, HOUR)] == [7]
+
+
 async def test_one_principal_is_not_told_of_twice() -> None:
     records = Usage()
     records.days(2)
@@ -133,7 +143,7 @@ async def test_a_spike_is_raised_once_counted_by_the_hour_and_over_with_the_firs
     await watch.look(times=3)
     restarted = Watch(records)
     await restarted.alarms.load()
-    await restarted.look()
+    await restarted.look(times=3)
     assert [(each.count, each.state) for each in await stored(records)] == [(1, AlertState.FIRING)]
 
     for _ in range(2):
@@ -142,6 +152,19 @@ async def test_a_spike_is_raised_once_counted_by_the_hour_and_over_with_the_firs
     (alert,) = await stored(records)
     assert (alert.count, alert.resolution) == (2, "The hour after it cost no more than usual.")
     assert await told(records) == [("raised", alert.cause), ("resolved", alert.cause)]
+
+
+async def test_an_hour_is_read_once() -> None:
+    records = Usage()
+    records.use(0, 1)
+    watch = Watch(records)
+    await watch.look()
+    read = len(records.asked)
+
+    await watch.look(60, times=3)
+    assert len(records.asked) == read
+    await watch.look(3_600)
+    assert len(records.asked) > read
 
 
 async def test_a_principal_whose_calls_go_to_another_model_is_an_alert_until_that_is_usual() -> None:

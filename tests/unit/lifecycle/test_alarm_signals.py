@@ -88,6 +88,18 @@ async def test_the_soft_limit_is_a_level_at_its_share_of_the_hard_one_and_says_w
     assert "Above the soft limit the mode is enforced." in alert.message
 
 
+async def test_the_soft_limit_itself_is_not_over_it_and_a_threshold_itself_is_reached() -> None:
+    thresholds = [{"at": 0.2, "then": "notify"}]
+    bench = bench_of(budget("all", 10, metric="requests", soft_limit=3, thresholds=thresholds))
+
+    levels: list[list[object]] = []
+    for _ in range(4):
+        await bench.answered(bench.call())
+        levels.append([each.facts["at"] for each in await alerts(bench)])
+
+    assert levels == [[], ["0.2"], ["0.2"], ["0.2", "0.3"]]
+
+
 async def test_a_call_that_is_refused_is_not_on_the_account_so_it_reaches_no_level() -> None:
     bench = bench_of(budget("all", "0.00001", thresholds=[{"at": 0.5, "then": "notify"}]))
 
@@ -180,6 +192,15 @@ async def test_a_model_without_a_price_is_one_alert_that_says_what_became_of_the
 
     assert (alert.kind, alert.count, alert.cause) == (Kind.UNPRICED_MODEL, 2, "unpriced_model:stub:unpriced")
     assert sentence in alert.message
+
+
+async def test_a_model_whose_call_another_budget_stopped_is_not_told_to_have_been_called() -> None:
+    bench = bench_of(budget("calls", 1, metric="requests"))
+    await bench.answered(bench.call())
+
+    assert isinstance(await refused(bench, model="unpriced"), BudgetExceeded)
+
+    assert [each.kind for each in await alerts(bench)] == [Kind.BUDGET_EXHAUSTED]
 
 
 async def test_a_call_that_used_more_than_was_held_is_told_with_both_figures() -> None:

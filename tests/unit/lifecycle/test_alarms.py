@@ -230,6 +230,21 @@ async def test_causes_are_bounded_by_kind_and_the_rest_is_counted_in_the_log(
     assert unpriced("m9").cause in [each.cause for each in alarms.firing]
 
 
+async def test_the_bound_counts_what_fired_before_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CAUSES_MAX", 1)
+    records, clock = FakeRecords(), FakeClock()
+    before = desk(records, clock)
+    note(before, unpriced("a"))
+    await before.tend()
+
+    after = desk(records, clock, first_id=100)
+    await after.load()
+    note(after, unpriced("b"))
+    await after.tend()
+
+    assert [each.facts["model"] for each in await stored(records)] == ["a"]
+
+
 async def test_an_alert_that_becomes_severe_is_told_to_who_hears_of_severe_ones_only() -> None:
     records = FakeRecords()
     pager = Target("pager", min_severity=Severity.CRITICAL)
