@@ -21,7 +21,7 @@ from harness.talk import CHAT, Document, chat
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 ALERTS = 20
 KILLS = 3
-TIMEOUT_S = 10
+TIMEOUT_S = 2
 CONCURRENCY = 2
 CLAIMED_S = 60.0
 """Longer than what a dead process had begun to send is left alone."""

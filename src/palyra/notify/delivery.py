@@ -23,7 +23,7 @@ from palyra.notify.sender import Sender
 
 PAGE = 64
 """So many due notices are looked at together."""
-CLAIM_MARGIN_S = 30.0
+CLAIM_MARGIN_S = 10.0
 """How long a claim outlasts the attempt, so that its result is stored before another may send it."""
 STOP_S = 3.0
 
