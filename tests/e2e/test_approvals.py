@@ -153,7 +153,19 @@ def test_an_amount_holds_for_every_call_in_the_window(tenant: Tenant, operator: 
     assert [tenant.ask().status for _ in range(3)] == [200, 200, 402]
     shown = show(tenant, ref)
     assert (shown["grant"]["extra"], shown["grant"]["extra_used"]) == (2, 2)
-    assert (shown["budget_now"]["consumed"], shown["budget_now"]["remaining"]) == (3, -2)
+    assert (shown["budget_now"]["consumed"], shown["budget_now"]["remaining"]) == (3, 0)
+
+
+def test_the_status_of_a_budget_tells_of_live_overrides(tenant: Tenant, operator: str) -> None:
+    ref = asked(tenant.ask())
+    policy_id = show(tenant, ref)["policy_id"]
+    assert "extra" not in palyra(tenant, operator, "budgets", "status", policy_id)
+
+    allow(tenant, operator, ref, grant="amount", amount=2)
+
+    (account,) = tenant.api.accounts(policy_id)
+    assert (account["limit"], account["extra"], account["remaining"]) == (1, 2, 2)
+    assert "extra" in palyra(tenant, operator, "budgets", "status", policy_id)
 
 
 def test_money_is_granted_in_money(tenant: Tenant, operator: str) -> None:

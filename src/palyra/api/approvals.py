@@ -211,19 +211,5 @@ class _Look:
             window_end=window.end,
             balance=EMPTY if each_call else balance,
             sliced=0 if stored is None else stored.sliced,
-            overrides=self._overrides(key, now),
+            overrides=self._deps.approvals.raising(key, now),
         )
-
-    def _overrides(self, key: AccountKey, now: Instant) -> list[Approval]:
-        """Live grants that raise the limit of this account, in the order in which they were given."""
-        found = [each for each in self._open.values() if _raises(each, key, now)]
-        return sorted(found, key=lambda each: (each.ruling.at if each.ruling else 0, each.id))
-
-
-def _raises(approval: Approval, key: AccountKey, now: Instant) -> bool:
-    grant = approval.live_grant(now)
-    if grant is None or grant.kind is GrantKind.ONCE:
-        return False
-    if (approval.policy_id, approval.entity, approval.metric) != (key.policy_id, key.entity, key.metric):
-        return False
-    return grant.kind is GrantKind.TIMEBOXED or approval.window_start == key.window_start

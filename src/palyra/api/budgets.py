@@ -85,7 +85,15 @@ class Budgets:
         if current is not None and all(each.key != current[0] for each in found):
             found.append(AccountStatus(*current, self._deps.ledger.balance(current[0])))
         accounts = [
-            account_document(policy, each.key, each.window_end, each.balance, now, each.sliced)
+            account_document(
+                policy,
+                each.key,
+                each.window_end,
+                each.balance,
+                now,
+                each.sliced,
+                sum(one.grant.extra for one in self._deps.approvals.raising(each.key, now) if one.grant),
+            )
             for each in found
         ]
         return JSONResponse({"policy": policy_to_dict(policy), "accounts": accounts})

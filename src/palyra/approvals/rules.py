@@ -63,6 +63,7 @@ def asked_again(approval: Approval, ask: Approval) -> Approval:
         risk=ask.risk,
         asked_at=ask.asked_at,
         request_id=ask.request_id,
+        reason=ask.reason or approval.reason,
         occurrences=approval.occurrences + 1,
     )
 

@@ -3,7 +3,7 @@
 import json
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -24,16 +24,7 @@ app = typer.Typer(
 )
 
 _TITLES = ("id", "scope", "metric", "interval", ">soft", ">hard", "action", "mode", ">version", "origin")
-_ACCOUNT_TITLES = (
-    "entity",
-    ">posted",
-    ">held",
-    ">sliced",
-    ">limit",
-    ">remaining",
-    "window start",
-    "window end",
-)
+_FIGURES = ("posted", "held", "sliced", "limit", "extra", "remaining")
 _DETAILS = (
     "name",
     "timezone",
@@ -182,7 +173,7 @@ def status(
     def render(console: Console) -> None:
         print_line(console, _sentence(document["policy"]))
         if document["accounts"]:
-            print_table(console, _ACCOUNT_TITLES, (_account_row(each) for each in document["accounts"]))
+            _print_accounts(console, document["accounts"])
         else:
             print_line(console, "No call was counted yet.")
 
@@ -288,8 +279,15 @@ def _row(policy: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _account_row(account: Mapping[str, Any]) -> tuple[str, ...]:
-    names = ("posted", "held", "sliced", "limit", "remaining")
+def _print_accounts(console: Console, accounts: Sequence[Mapping[str, Any]]) -> None:
+    """``extra``, what live overrides add to the limit, is a column where there are any."""
+    has_extra = any(each.get("extra_nano_usd") or each.get("extra") for each in accounts)
+    names = [name for name in _FIGURES if name != "extra" or has_extra]
+    titles = ("entity", *(f">{name}" for name in names), "window start", "window end")
+    print_table(console, titles, (_account_row(each, names) for each in accounts))
+
+
+def _account_row(account: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     return (
         account["entity"],
         *(amount(account, name, account["metric"]) for name in names),

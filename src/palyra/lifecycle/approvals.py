@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import structs
 
-from palyra.approvals.approval import Approval, State
+from palyra.approvals.approval import Approval, GrantKind, State
 from palyra.approvals.rules import (
     Decider,
     Offer,
@@ -29,6 +29,7 @@ from palyra.budgets.policy import digest_of
 from palyra.core.errors import ApprovalClosed, Forbidden, LedgerUnavailable, NotFound, PalyraError, Superseded
 from palyra.core.instant import NANOSECONDS, Instant, isoformat
 from palyra.identity.keys import Role, Subject
+from palyra.ledger.account import AccountKey
 from palyra.lifecycle.grants import Grants
 from palyra.lifecycle.ports import ApprovalRecords, AuditEntry, Clock
 from palyra.lifecycle.rules import Rules
@@ -106,6 +107,11 @@ class Approvals:
     def open(self) -> Sequence[Approval]:
         """What is pending, or granted and not over, oldest first."""
         return sorted(self._open.values(), key=lambda approval: approval.id)
+
+    def raising(self, key: AccountKey, now: Instant) -> list[Approval]:
+        """The live grants that raise the limit of an account, in the order in which they were given."""
+        found = [each for each in self._open.values() if _raises(each, key, now)]
+        return sorted(found, key=lambda each: (each.ruling.at if each.ruling else 0, each.id))
 
     @property
     def waiting(self) -> int:
@@ -433,6 +439,15 @@ class _Waiter:
     def __init__(self, approval: Approval) -> None:
         self.approval = approval
         self.over = Wait()
+
+
+def _raises(approval: Approval, key: AccountKey, now: Instant) -> bool:
+    grant = approval.live_grant(now)
+    if grant is None or grant.kind is GrantKind.ONCE:
+        return False
+    if (approval.policy_id, approval.entity, approval.metric) != (key.policy_id, key.entity, key.metric):
+        return False
+    return grant.kind is GrantKind.TIMEBOXED or approval.window_start == key.window_start
 
 
 def _decider(by: Subject) -> Decider:

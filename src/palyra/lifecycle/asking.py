@@ -47,7 +47,7 @@ async def ask_people(plan: Plan, call: Call, subject: Subject, engine: Engine) -
     known = engine.grants
     shown = await desk.read(call.approvals) if call.approvals else []
     own = [each for each in shown if each.requester == subject.principal]
-    notes = _notes(own, call)
+    notes = _notes(own, call, engine)
     draft = draft_of_call(plan, call, subject, desk.new_id(), desk.terms.expire_after_ns)
     refused = next((each for each in own if each.state is State.DENIED and each.cause == draft.cause), None)
     approval = refused or await desk.ask(draft, known)
@@ -107,18 +107,17 @@ async def _wait(
     return Asked(decided, replace(call, approvals=(*call.approvals, decided.id), wait_s=left), notes)
 
 
-def _notes(own: list[Approval], call: Call) -> tuple[str, ...]:
+def _notes(own: list[Approval], call: Call, engine: Engine) -> tuple[str, ...]:
     known = {each.id for each in own}
     unknown = [f"approval {each} is not known" for each in call.approvals if each not in known]
-    return (*unknown, *(f"approval {each.id} {_of_no_use(each)}" for each in own if _is_over(each)))
+    ruled = [each for each in own if each.state is not State.PENDING]
+    return (*unknown, *(f"approval {each.id} {_of_no_use(each, engine)}" for each in ruled))
 
 
-def _is_over(approval: Approval) -> bool:
-    return approval.state is not State.PENDING
-
-
-def _of_no_use(approval: Approval) -> str:
-    if approval.used_by is not None:
+def _of_no_use(approval: Approval, engine: Engine) -> str:
+    account = engine.ledger.accounts.get(approval.single_use)
+    was_released = account is not None and not account.posted + account.held
+    if approval.used_by is not None and not was_released:
         return f"was used up by request {approval.used_by}"
     if approval.state is State.APPROVED:
         return "does not cover this call: it is for another body, is used up, or gives too little"

@@ -8,12 +8,13 @@ from palyra.reports.explain import window_end
 
 
 def account_document(
-    policy: Policy, key: AccountKey, ends: int, balance: Balance, now: int, sliced: int = 0
+    policy: Policy, key: AccountKey, ends: int, balance: Balance, now: int, sliced: int = 0, extra: int = 0
 ) -> dict[str, object]:
     """Posted, held, limits and what remains; ``shadow_*`` is the balance if dry-run budgets were enforced.
 
     ``sliced`` is claimed by gateways for calls to come, and not part of ``consumed``: others cannot use it
-    before it is given back. ``remaining`` is below zero after an overrun (L4), and None without a limit.
+    before it is given back. ``extra`` is what live overrides put on top of the hard limit. ``remaining`` has
+    it in; it is below zero after an overrun (L4) or a grant for one call, and None without a limit.
     Limits are None for an account of another metric, which an edit of the budget may leave behind. ``open``:
     the window lasts.
     """
@@ -29,7 +30,8 @@ def account_document(
         "limit": limit,
         "soft_limit": soft,
         "hard_limit": hard,
-        "remaining": None if limit is None else limit - consumed,
+        "extra": extra,
+        "remaining": None if limit is None else limit + extra - consumed,
         "sliced": sliced,
         "shadow_posted": balance.shadow_posted,
         "shadow_held": balance.shadow_held,

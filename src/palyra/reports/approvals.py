@@ -157,14 +157,16 @@ def _ruling(ruling: Ruling) -> dict[str, object]:
 def _budget_now(budget: BudgetNow, now: Instant, seen_by: str | None) -> dict[str, object]:
     """The account as in the status of the budget; ``extra`` is what live grants put on top of its limit."""
     policy = budget.policy
-    document = account_document(policy, budget.key, budget.window_end, budget.balance, now, budget.sliced)
+    extra = sum(each.grant.extra for each in budget.overrides if each.grant is not None)
+    document = account_document(
+        policy, budget.key, budget.window_end, budget.balance, now, budget.sliced, extra
+    )
     if policy.interval.value == EACH_CALL:
         document |= {"window_start": None, "window_end": None, "open": True}
     grants = [(each, each.grant) for each in budget.overrides if each.grant is not None]
     return {
         "policy_version": policy.version,
         **document,
-        **amount_fields(policy.metric, "extra", sum(grant.extra for _, grant in grants)),
         "overrides": [
             _override(approval, grant)
             for approval, grant in grants

@@ -377,7 +377,7 @@ def test_what_is_granted_already_is_shown_beside_the_next_request(desk: Any) -> 
     granted(desk, "apr_002", until="2026-11-23T18:00:00Z", amount_usd="0.50")
     desk.records.account_rows.append(used(stopped(desk, "money", "caller", cause="c4"), 6_200_000_000))
     shown = get(desk, "apr_003")["budget_now"]
-    assert (shown["extra_usd"], shown["remaining_usd"]) == ("1.50", "-1.20")
+    assert (shown["extra_usd"], shown["remaining_usd"]) == ("1.50", "0.30")
     assert shown["overrides"] == [
         {
             "id": "apr_001",

@@ -148,6 +148,8 @@ def test_asking_again_counts_and_takes_the_figures_of_now() -> None:
     found = asked_again(pending(request_id="req_1"), ask)
     assert (found.occurrences, found.asked_at, found.request_id) == (2, later, "req_2")
     assert (found.limit, found.consumed, found.amount, found.asked, found.risk) == (20, 19, 4, 3, Risk.LOW)
+    assert asked_again(pending(reason="a"), pending()).reason == "a"
+    assert asked_again(pending(reason="a"), pending(reason="b")).reason == "b"
     assert (found.id, found.created_at, found.expires_at) == ("apr_1", NOON, pending().expires_at)
 
 

@@ -82,7 +82,7 @@ def test_overrides_and_what_is_used_of_them_are_shown(shell: ApprovalsShell) -> 
     approval = shell.stop_call(cause="another", fingerprint="f2")
     shell.records.account_rows.append(used(approval, 112))
     text = page(shell, "apr_002")
-    assert "  now             112 tokens of 100 tokens, of it 0 tokens held, -12 tokens left\n" in text
+    assert "  now             112 tokens of 100 tokens, of it 0 tokens held, 18 tokens left\n" in text
     assert "  override        30 tokens until 2026-11-24T00:00:00Z for alice (apr_001)\n" in text
     assert "approved 30 tokens on top of the limit, until 2026-11-24T00:00:00Z, 12 tokens used" in page(shell)
 

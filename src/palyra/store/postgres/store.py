@@ -183,9 +183,9 @@ class PostgresStore:
         await self._listen()
         version, approvals_version = await self._read_versions()
         if version != self.rules_version:
-            self.rules_version = version
             if self.on_rules is not None:
                 await self.on_rules()
+            self.rules_version = version
         if approvals_version != self.approvals_version:
             if self.on_approvals is not None:
                 await self.on_approvals()
