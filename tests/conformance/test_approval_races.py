@@ -21,7 +21,7 @@ from palyra.lifecycle.approval_drafts import Wish, draft_up_front
 from palyra.lifecycle.approvals import Approvals, ApprovalTerms
 from palyra.lifecycle.ports import ApprovalRecords
 
-ROUNDS = 250
+ROUNDS = 100
 CALLS = 50
 AMOUNT = Offer(GrantKind.AMOUNT)
 MANY = ApprovalTerms(pending_max=1_000_000)
