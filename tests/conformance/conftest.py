@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from fakes.sums import assert_sums_agree
 from fakes.till import Till
 from harness.postgres import new_database
 
@@ -22,4 +23,5 @@ async def till(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         made = await Till.on_server(new_database())
     yield made
     await made.flush()
+    await assert_sums_agree(made.store)
     await made.leave()

@@ -10,6 +10,7 @@ import pytest
 
 from fakes.records import NOON, FakeClock
 from fakes.stored import LATER, alert, approval, decided, notice, resolved, sent
+from fakes.sums import assert_sums_agree
 from fakes.till import (
     Till,
     account,
@@ -30,6 +31,7 @@ from palyra.core.invariant import InvariantViolation
 from palyra.core.secret import Secret
 from palyra.identity.keys import ApiKey, Role
 from palyra.ledger.account import Balance
+from palyra.lifecycle.activity import SessionFilter
 from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, AuditEntry, IdempotencyClaim, NoticeFilter
 from palyra.store import copy
@@ -62,6 +64,9 @@ TABLES: Mapping[str, str] = {
     "slices": "SELECT * FROM slices ORDER BY node, policy_id, metric, entity, window_start",
     "idempotency": "SELECT * FROM idempotency ORDER BY principal, key",
     "rollups": "SELECT * FROM rollups ORDER BY hour, principal, agent, model, provider, node",
+    "latencies": "SELECT * FROM latencies ORDER BY hour, provider, model, bucket, node",
+    "tag_rollups": "SELECT * FROM tag_rollups ORDER BY hour, tag, value, node",
+    "sessions": "SELECT * FROM sessions ORDER BY principal, session",
     "policies": "SELECT * FROM policies ORDER BY id, version",
     "keys": "SELECT * FROM keys ORDER BY id",
     "approvals": "SELECT * FROM approvals ORDER BY id",
@@ -575,6 +580,19 @@ FROM accounts WHERE held <> 0
                 await copied(path, url)
         assert await revision(url) == UNFINISHED
         assert not (await copied(path, url)).was_done
+
+
+class TestSums:
+    @pytest.mark.parametrize("chunk", [1, 1_000])
+    async def test_every_sum_of_the_source_is_in_the_target(self, tmp_path: Path, chunk: int) -> None:
+        """L2, and a copy that broke off has each row once."""
+        path, url = await filled(tmp_path / "palyra.db"), new_database()
+        await broken_off(path, url, 30)
+        await copy_to_server(path, Secret(url), chunk=chunk)
+        till = await Till.on_server(url)
+        await assert_sums_agree(till.store)
+        assert await till.store.records.sessions(SessionFilter())
+        await till.leave()
 
 
 class TestRefusals:

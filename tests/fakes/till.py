@@ -18,6 +18,7 @@ from palyra.ledger.book import Book, replay
 from palyra.ledger.event import Expired, LedgerEvent, Released, Reserved, Settled
 from palyra.ledger.held import NO_LIMIT, Held, Reservation, Stakes
 from palyra.lifecycle.decision import (
+    AttemptRecord,
     CallState,
     Decision,
     EstimateRecord,
@@ -102,6 +103,9 @@ def settlement(
     cost: int | None = None,
     usage: Usage | None = None,
     source: str = "provider",
+    total_ms: int = 5,
+    attempts: tuple[AttemptRecord, ...] = (),
+    upstream_status: int | None = None,
 ) -> Settlement:
     """How a call ended."""
     return Settlement(
@@ -112,7 +116,9 @@ def settlement(
         usage=usage,
         cost=cost,
         held=1_000,
-        total_ms=5,
+        total_ms=total_ms,
+        attempts=attempts,
+        upstream_status=upstream_status,
     )
 
 
@@ -227,6 +233,8 @@ class Till:
         tokens: tuple[int, int] = (10, 5),
         usage: Usage | None = None,
         source: str = "provider",
+        total_ms: int = 5,
+        attempts: tuple[AttemptRecord, ...] = (),
     ) -> None:
         """End a call with what was really used."""
         now = self.clock.now()
@@ -238,7 +246,15 @@ class Till:
             "total_tokens": used.input_tokens + used.output_tokens,
             "requests": 1,
         }
-        end = settlement(CallState.SETTLED, now, cost=cost, usage=used, source=source)
+        end = settlement(
+            CallState.SETTLED,
+            now,
+            cost=cost,
+            usage=used,
+            source=source,
+            total_ms=total_ms,
+            attempts=attempts,
+        )
         self.store.ledger.settle(
             Settled(request_id, now, amounts),
             self.decisions[request_id],
@@ -246,10 +262,10 @@ class Till:
             self._done("settle", request_id),
         )
 
-    def release(self, request_id: str) -> None:
-        """End a call that used nothing."""
+    def release(self, request_id: str, upstream_status: int | None = None) -> None:
+        """End a call that used nothing; with a status, because its provider answered with an error."""
         now = self.clock.now()
-        end = settlement(CallState.RELEASED, now, source="none")
+        end = settlement(CallState.RELEASED, now, source="none", upstream_status=upstream_status)
         event = Released(request_id, now, "the provider said no")
         self.store.ledger.release(event, self.decisions[request_id], end, self._done("release", request_id))
 

@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from fakes.records import FakeClock
+from fakes.sums import assert_sums_agree, stored_sums
 from fakes.till import Till, account, balances, rollup_sums, stored_balances
 from palyra.core.instant import Instant
 from palyra.ledger.account import EMPTY, NEVER_RUN, AccountKey, Balance, Hold
@@ -28,6 +29,7 @@ from palyra.ledger.book import Book
 from palyra.lifecycle.ports import IdempotencyClaim
 from palyra.pricing.usage import Usage
 from palyra.store.memory import MemoryStore
+from palyra.store.rebuild import rebuild_file
 from palyra.store.sqlite import SqliteStore, verify
 
 ACCOUNTS = (
@@ -99,6 +101,8 @@ class LedgerMachine(RuleBasedStateMachine):
         return Till(MemoryStore(self.clock.now, self.loop), self.clock)
 
     def teardown(self) -> None:
+        self.loop.run_until_complete(self.till.flush())
+        self.loop.run_until_complete(assert_sums_agree(self.till.store))
         self.till.close()
         self.loop.close()
 
@@ -249,6 +253,9 @@ class DurableMachine(LedgerMachine):
         super().teardown()
         if path is not None:
             verify(path)
+            written = stored_sums(path)
+            rebuild_file(path)
+            assert stored_sums(path) == written, "L2: sums made anew are not those that were written"
         self.folder.cleanup()
 
     @rule()

@@ -21,6 +21,7 @@ from palyra.config.load import load_settings
 from palyra.config.references import Surroundings
 from palyra.config.settings import SharedDatabase
 from palyra.core.errors import FieldError, PalyraError
+from palyra.core.instant import Instant, isoformat
 from palyra.core.invariant import InvariantViolation
 from palyra.core.money import format_usd
 from palyra.store.lock import DatabaseLocked, OwnerLock
@@ -29,6 +30,8 @@ from palyra.store.migrate import HEAD, migrate
 if TYPE_CHECKING:
     from palyra.store.checkup import Condition
     from palyra.store.copy import AccountSums, Copied
+    from palyra.store.rebuild import Progress as Told
+    from palyra.store.rebuild import Rebuilt
 
 app = typer.Typer(
     name="db", help="The database: upgrade it, check it, move to PostgreSQL.", no_args_is_help=True
@@ -46,6 +49,7 @@ _FINISH = "run the same palyra db copy again, or drop the database"
 _STEPS = {
     "source": "Checking the source",
     "audit": "Replaying the journal of the target",
+    "calls": "Adding up calls",
 }
 
 
@@ -163,6 +167,62 @@ def copy(
     emit(document, as_json=as_json, render=lambda console: _draw_copy(console, document, copied))
 
 
+@app.command(
+    "rebuild-rollups",
+    epilog="Examples: palyra db rebuild-rollups | "
+    "palyra db rebuild-rollups --database env:PALYRA_DATABASE_URL --json",
+)
+def rebuild_rollups(
+    config: ConfigOption = None, database: DatabaseOption = None, as_json: JsonOption = False
+) -> None:
+    """Make the sums that reports show anew, from the calls they are sums of.
+
+    Needed once after an upgrade that adds sums, to have those of the time before. Sums of calls that
+    retention dropped stay as they are. No daemon must be running on a SQLite file, and no gateway on
+    PostgreSQL.
+    """
+    found = _database(config, database)
+    if isinstance(found, Path) and not found.is_file():
+        hint = "name the file of the daemon"
+        raise CommandError(f"there is no database at {found}", ExitCode.NOT_FOUND, hint=hint)
+    with _told(found), _progress(as_json) as tell:
+
+        def progress(done: int, total: int) -> None:
+            tell("calls", done, total)
+
+        rebuilt = (
+            _rebuild_file(found, progress) if isinstance(found, Path) else _rebuild_shared(found, progress)
+        )
+    since = isoformat(Instant(rebuilt.since)) if rebuilt.calls else None
+    document = {"database": str(found), "calls": rebuilt.calls, "since": since}
+
+    def render(console: Console) -> None:
+        if since is None:
+            print_line(console, f"{found} has no calls; its sums stay as they are.")
+        else:
+            print_line(console, f"{found}: the sums of {rebuilt.calls:,} calls since {since} are made anew.")
+
+    emit(document, as_json=as_json, render=render)
+
+
+def _rebuild_file(path: Path, progress: "Told") -> "Rebuilt":
+    from palyra.store.rebuild import rebuild_file
+
+    owner = OwnerLock(path)
+    try:
+        migrate(path)
+        return rebuild_file(path, progress)
+    finally:
+        owner.release()
+
+
+def _rebuild_shared(database: SharedDatabase, progress: "Told") -> "Rebuilt":
+    from palyra.store.postgres.rebuild import rebuild_shared
+
+    _refuse_alive(database)
+    return asyncio.run(rebuild_shared(database.url, progress))
+
+
 def _database(config: Path | None, database: str | None) -> Path | SharedDatabase:
     if database is None:
         return load_settings(config, os.environ, Path.cwd()).server.database
@@ -219,7 +279,6 @@ def _upgrade_file(path: Path) -> str | None:
 
 def _upgrade_shared(database: SharedDatabase) -> str | None:
     """Returns the revision before."""
-    from palyra.store.checkup import gateways_of
     from palyra.store.postgres.revision import server_revision, upgrade_server
 
     before = asyncio.run(server_revision(database.url))
@@ -227,16 +286,23 @@ def _upgrade_shared(database: SharedDatabase) -> str | None:
         return before
     _refuse_unknown(database, before)
     if before is not None:
-        alive = [each for each in asyncio.run(gateways_of(database.url)) if not each.is_late]
-        if alive:
-            names = ", ".join(f"{each.name} ({each.id})" for each in alive)
-            raise CommandError(
-                f"{database} has gateways that are alive: {names}",
-                ExitCode.PRECONDITION,
-                hint="stop them all, then run the same command again; palyra db check lists them",
-            )
+        _refuse_alive(database)
     asyncio.run(upgrade_server(database.url))
     return before
+
+
+def _refuse_alive(database: SharedDatabase) -> None:
+    """Raise CommandError while gateways work on the database."""
+    from palyra.store.checkup import gateways_of
+
+    alive = [each for each in asyncio.run(gateways_of(database.url)) if not each.is_late]
+    if alive:
+        names = ", ".join(f"{each.name} ({each.id})" for each in alive)
+        raise CommandError(
+            f"{database} has gateways that are alive: {names}",
+            ExitCode.PRECONDITION,
+            hint="stop them all, then run the same command again; palyra db check lists them",
+        )
 
 
 def _refuse_unknown(database: Path | SharedDatabase, revision: str | None) -> None:

@@ -203,6 +203,16 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.labels.session
 
     @property
+    def tags(self) -> Mapping[str, str]:
+        """Its labels beside those that have a name."""
+        return self.labels.tags
+
+    @property
+    def is_clamped(self) -> bool:
+        """Whether its output cap was lowered to fit a budget."""
+        return self.clamp is not None
+
+    @property
     def input_bytes(self) -> int | None:
         """Bytes of the request's text, None if nothing was estimated."""
         return self.estimate.input_bytes if self.estimate else None
@@ -225,6 +235,8 @@ class DecisionKind(msgspec.Struct, frozen=True, gc=False):
     provider: str
     outcome: str
     mode: str
+    tags: Mapping[str, str]
+    is_clamped: bool
 
 
 class WrittenDecision(msgspec.Struct, frozen=True, gc=False):
@@ -262,6 +274,16 @@ class WrittenDecision(msgspec.Struct, frozen=True, gc=False):
     def outcome(self) -> str:
         """What became of the call."""
         return self.kind.outcome
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Its labels beside those that have a name."""
+        return self.kind.tags
+
+    @property
+    def is_clamped(self) -> bool:
+        """Whether its output cap was lowered to fit a budget."""
+        return self.kind.is_clamped
 
     @property
     def counterfactual(self) -> None:

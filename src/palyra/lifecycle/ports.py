@@ -12,6 +12,7 @@ from palyra.identity.keys import ApiKey
 from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
+from palyra.lifecycle.activity import ActivityRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 from palyra.lifecycle.waiting import Wait
 
@@ -166,7 +167,11 @@ class SharedRouting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
-    """Sums of one group of calls. ``cost`` in nano-USD where it is known; ``unpriced`` counts the rest."""
+    """Sums of one group of calls. ``cost`` in nano-USD where it is known; ``unpriced`` counts the rest.
+
+    ``asked`` are those of the denied that people were asked about. ``failed`` ended with the error of a
+    provider, or without reaching it. ``latency_ms`` is the sum over the ``timed``: calls settled in time.
+    """
 
     group: Mapping[str, str]
     requests: int
@@ -179,6 +184,11 @@ class UsageTotals:
     cache_write_tokens: int
     reasoning_tokens: int
     cost: int
+    asked: int = 0
+    clamped: int = 0
+    failed: int = 0
+    timed: int = 0
+    latency_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +348,7 @@ class ConfigRecords(Protocol):
         ...
 
 
-class Records(ApprovalRecords, AlertRecords, ConfigRecords, Protocol):
+class Records(ApprovalRecords, AlertRecords, ConfigRecords, ActivityRecords, Protocol):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
 
     def record_denial(self, decision: Decision) -> None:

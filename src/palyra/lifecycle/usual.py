@@ -101,6 +101,8 @@ class Prepared:
             decision.provider,
             decision.outcome,
             decision.mode,
+            decision.tags,
+            decision.is_clamped,
         )
         self.hard_limits = tuple(each.hard_limit for each in self.bindings.each)
         self._stakes = Stakes(

@@ -4,13 +4,12 @@ Pure but for the place where the journal stands: every page is chained to the on
 """
 
 from collections.abc import Iterable, Sequence
-from operator import add
 from typing import NamedTuple
 
 from palyra.ledger.account import AccountKey
 from palyra.lifecycle.decision import CallState
 from palyra.store.page import JournalPage, Packer, link
-from palyra.store.write import Filed, RollupKey, Write
+from palyra.store.write import Filed, Write
 
 Row = tuple[object, ...]
 
@@ -140,14 +139,3 @@ def account_rows(batch: Sequence[Write]) -> list[Row]:
                 figures[3] += shadow_posted
                 figures[4] += shadow_held
     return [(*account, *figures) for account, figures in sums.items()]
-
-
-def rollup_rows(batch: Sequence[Write]) -> list[Row]:
-    """What the calls of a batch add to each cell of the rollups."""
-    sums: dict[RollupKey, Sequence[int]] = {}
-    for write in batch:
-        if write.rollup is not None:
-            key, delta = write.rollup
-            before = sums.get(key)
-            sums[key] = delta if before is None else list(map(add, before, delta))
-    return [(*key, *figures) for key, figures in sums.items()]

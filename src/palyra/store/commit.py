@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
 from palyra.store import sql
-from palyra.store.chain import Chain, Row, account_rows, rollup_rows
+from palyra.store.chain import Chain, Row, account_rows
+from palyra.store.derived import counted, derived
 from palyra.store.page import JournalPage
 from palyra.store.write import Filed, Overtaken, Statement, Write
 
@@ -26,10 +27,11 @@ class Committer:
         Raises Overtaken where a statement compares with what is not there any more.
         """
         chapter = self._chain.chapter(batch)
+        sums = derived(counted(batch))
         tables = (
             (sql.ADD_TO_ACCOUNTS, account_rows(batch)) if balances is None else (sql.SET_ACCOUNTS, balances),
             (sql.SAVE_CALLS, chapter.calls),
-            (sql.UPSERT_ROLLUPS, rollup_rows(batch)),
+            *zip(sql.DERIVED, sums, strict=True),
         )
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")

@@ -32,8 +32,10 @@ from palyra.store.copy_sql import (
     FIGURES,
     GROUPED,
     JOURNAL,
+    LATENCIES,
     REST,
     ROLLUPS,
+    TAGS,
     Table,
 )
 from palyra.store.leftovers import unresolved
@@ -328,7 +330,8 @@ class _Work:
         await self._copy(JOURNAL, self._dated)
         await self._copy(DOCUMENTS, lambda row: (*row, instants.of(*row)))
         await self._copy(DECISIONS)
-        await self._copy(ROLLUPS)
+        for table in (ROLLUPS, LATENCIES, TAGS):
+            await self._copy(table)
 
     def _dated(self, page: Row) -> Row:
         """A journal page as it is, but that the head of an older format goes with the month of page 1."""

@@ -103,13 +103,18 @@ ROLLUPS: Final = Table(
         "cost",
         "metered_bytes",
         "metered_input_tokens",
+        "asked",
+        "clamped",
+        "failed",
+        "timed",
+        "latency_ms",
     ),
     (-1, "", "", "", ""),
     "SELECT count(*) FROM rollups",
     """
 SELECT hour, principal, agent, model, provider, requests, denied, estimated, unpriced, input_tokens,
   output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, metered_bytes,
-  metered_input_tokens
+  metered_input_tokens, asked, clamped, failed, timed, latency_ms
 FROM rollups WHERE (hour, principal, agent, model, provider) > (?, ?, ?, ?, ?)
 ORDER BY hour, principal, agent, model, provider LIMIT ?
 """,
@@ -117,6 +122,31 @@ ORDER BY hour, principal, agent, model, provider LIMIT ?
 SELECT hour, principal, agent, model, provider FROM rollups
 ORDER BY hour DESC, principal DESC, agent DESC, model DESC, provider DESC LIMIT 1
 """,
+)
+LATENCIES: Final = Table(
+    "latencies",
+    ("hour", "provider", "model", "bucket", "calls"),
+    (-1, "", "", 0),
+    "SELECT count(*) FROM latencies",
+    """
+SELECT hour, provider, model, bucket, calls FROM latencies
+WHERE (hour, provider, model, bucket) > (?, ?, ?, ?) ORDER BY hour, provider, model, bucket LIMIT ?
+""",
+    """
+SELECT hour, provider, model, bucket FROM latencies
+ORDER BY hour DESC, provider DESC, model DESC, bucket DESC LIMIT 1
+""",
+)
+TAGS: Final = Table(
+    "tag_rollups",
+    ("hour", "tag", "value", "requests", "input_tokens", "output_tokens", "cost"),
+    (-1, "", ""),
+    "SELECT count(*) FROM tag_rollups",
+    """
+SELECT hour, tag, value, requests, input_tokens, output_tokens, cost FROM tag_rollups
+WHERE (hour, tag, value) > (?, ?, ?) ORDER BY hour, tag, value LIMIT ?
+""",
+    "SELECT hour, tag, value FROM tag_rollups ORDER BY hour DESC, tag DESC, value DESC LIMIT 1",
 )
 
 
@@ -151,6 +181,30 @@ FROM accounts WHERE held <> 0 OR shadow_held <> 0
         "idempotency",
         ("principal", "key", "fingerprint", "request_id", "finished", "expires_at"),
         "SELECT principal, key, fingerprint, request_id, finished, expires_at FROM idempotency",
+    ),
+    Rest(
+        "sessions",
+        (
+            "principal",
+            "session",
+            "first_at",
+            "last_at",
+            "first_call",
+            "last_call",
+            "agent",
+            "model",
+            "requests",
+            "denied",
+            "failed",
+            "input_tokens",
+            "output_tokens",
+            "cost",
+        ),
+        """
+SELECT principal, session, first_at, last_at, first_call, last_call, agent, model, requests, denied, failed,
+  input_tokens, output_tokens, cost
+FROM sessions
+""",
     ),
     Rest(
         "policies",
@@ -188,7 +242,8 @@ SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(denied), 0), coalesce(
   coalesce(sum(unpriced), 0), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
   coalesce(sum(cache_read_tokens), 0), coalesce(sum(cache_write_tokens), 0),
   coalesce(sum(reasoning_tokens), 0), coalesce(sum(cost), 0), coalesce(sum(metered_bytes), 0),
-  coalesce(sum(metered_input_tokens), 0)
+  coalesce(sum(metered_input_tokens), 0), coalesce(sum(asked), 0), coalesce(sum(clamped), 0),
+  coalesce(sum(failed), 0), coalesce(sum(timed), 0), coalesce(sum(latency_ms), 0)
 FROM rollups
 """
 TOTALS: Final = "SELECT coalesce(sum(requests), 0), coalesce(sum(cost), 0) FROM rollups"
@@ -207,6 +262,20 @@ SELECT count(*), coalesce(max(page), 0), coalesce(sum(length(body)), 0) FROM doc
 SELECT state, count(*), sum(page), count(end_page), count(reservation) FROM decisions GROUP BY state
 """,
         "rollups": ROLLUP_FIGURES,
+        "latencies": """
+SELECT count(*), coalesce(sum(calls), 0), coalesce(sum(calls * bucket), 0) FROM latencies
+""",
+        "tag_rollups": """
+SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
+  coalesce(sum(cost), 0)
+FROM tag_rollups
+""",
+        "sessions": """
+SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(denied), 0), coalesce(sum(failed), 0),
+  coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(cost), 0),
+  coalesce(sum(first_at / 1000000), 0), coalesce(sum(last_at / 1000000), 0), min(first_call), max(last_call)
+FROM sessions
+""",
         "accounts": ACCOUNT_FIGURES,
         "idempotency": "SELECT count(*), coalesce(sum(finished), 0) FROM idempotency",
         "policies": "SELECT count(*), coalesce(sum(version), 0), coalesce(sum(deleted), 0) FROM policies",
@@ -255,12 +324,13 @@ SELECT EXISTS (SELECT FROM nodes) OR EXISTS (SELECT FROM journal) OR EXISTS (SEL
   OR EXISTS (SELECT FROM decisions) OR EXISTS (SELECT FROM accounts) OR EXISTS (SELECT FROM slices)
   OR EXISTS (SELECT FROM idempotency) OR EXISTS (SELECT FROM rollups) OR EXISTS (SELECT FROM policies)
   OR EXISTS (SELECT FROM keys) OR EXISTS (SELECT FROM approvals) OR EXISTS (SELECT FROM alerts)
-  OR EXISTS (SELECT FROM notices) OR EXISTS (SELECT FROM configured)
+  OR EXISTS (SELECT FROM notices) OR EXISTS (SELECT FROM configured) OR EXISTS (SELECT FROM latencies)
+  OR EXISTS (SELECT FROM tag_rollups) OR EXISTS (SELECT FROM sessions)
 """
 COPY_NODE: Final = "SELECT name, holder FROM nodes WHERE id = 0"
 OTHER_NODES: Final = "SELECT name FROM nodes WHERE id <> 0 ORDER BY id LIMIT 1"
 LAST_PAGE: Final = "SELECT seq, chain FROM journal WHERE node = 0 ORDER BY seq DESC LIMIT 1"
-FORGET: Final = "TRUNCATE decisions, rollups"
+FORGET: Final = "TRUNCATE decisions, rollups, latencies, tag_rollups"
 NOTE: Final = "UPDATE nodes SET holder = $1 WHERE id = 0"
 SWITCH_NODE: Final = """
 UPDATE nodes SET name = $1, holder = 'palyra db copy', is_open = $2, term = 1, next_seq = $3, next_page = $4,
@@ -270,5 +340,6 @@ WHERE id = 0
 SWITCH_RULES: Final = "UPDATE rules SET version = version + 1"
 SWITCH_REVISION: Final = "UPDATE alembic_version SET version_num = $1"
 ANALYZE: Final = """
-ANALYZE journal, documents, decisions, rollups, accounts, slices, idempotency, approvals, alerts, notices
+ANALYZE journal, documents, decisions, rollups, latencies, tag_rollups, sessions, accounts, slices,
+  idempotency, approvals, alerts, notices
 """

@@ -142,7 +142,7 @@ class JournaledLedger:
 
     def release(self, event: Released, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         """See ``Ledger.release``."""
-        self._close(event, decision, settlement, NOTHING, done)
+        self._close(event, decision, settlement, rollup_delta(decision, settlement), done)
 
     def expire(self, event: Expired, decision: AnyDecision, settlement: Settlement, done: Done) -> None:
         """See ``Ledger.expire``."""

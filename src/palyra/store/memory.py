@@ -19,6 +19,8 @@ from palyra.lifecycle.decision import (
     read_settlement,
 )
 from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter, UsageTotals
+from palyra.store.activity_kept import KeptActivity
+from palyra.store.derived import Derived, counted, derived
 from palyra.store.kept import Kept, KeptRecords
 from palyra.store.ledger import JournaledLedger, resolve
 from palyra.store.reads import GROUPS
@@ -68,7 +70,7 @@ class MemoryStore:
         """Nothing to close."""
 
 
-class MemoryRecords(KeptRecords, JournaledRecords):
+class MemoryRecords(KeptRecords, KeptActivity, JournaledRecords):
     """The Records port over the kept writes."""
 
     def __init__(self, journal: MemoryJournal, ledger: JournaledLedger, now: Callable[[], Instant]) -> None:
@@ -104,7 +106,10 @@ class MemoryRecords(KeptRecords, JournaledRecords):
                 group = tuple(str(getattr(key, name)) for name in group_by)
                 sums[group] = sums.get(group, RollupDelta()).plus(delta)
         ordered = sorted(sums.items(), key=lambda item: (-item[1].cost, item[0]))
-        return [UsageTotals(dict(zip(group_by, group, strict=True)), *total[:10]) for group, total in ordered]
+        return [
+            UsageTotals(dict(zip(group_by, group, strict=True)), *total[:10], *total[12:])
+            for group, total in ordered
+        ]
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         """See ``Records.accounts``."""
@@ -160,6 +165,9 @@ class MemoryRecords(KeptRecords, JournaledRecords):
                 end = read_settlement(write.document)
                 found[call.id] = StoredDecision(decisions[call.id], state, end)
         return found
+
+    def _kept_sums(self) -> Sequence[Derived]:
+        return [derived(counted([write])) for write in self._journaled.writes]
 
     def _rollups(self) -> list[tuple[RollupKey, RollupDelta]]:
         return [write.rollup for write in self._journaled.writes if write.rollup is not None]

@@ -20,9 +20,7 @@ from palyra.store import codec
 from palyra.store.changes import alert_change, approval_change, configured_change, notice_change
 from palyra.store.ledger import Journal, JournaledLedger, write_down
 from palyra.store.page import Audited, unpack
-from palyra.store.write import Filed, RollupDelta, Statement, Write, rollup_key
-
-_ONE_DENIED = RollupDelta(denied=1)
+from palyra.store.write import Filed, Statement, Write, denial_delta, rollup_key
 
 
 class JournaledRecords:
@@ -40,7 +38,7 @@ class JournaledRecords:
             False,
             call=Filed(decision.request_id, decision),
             state=CallState.DENIED,
-            rollup=(rollup_key(decision), _ONE_DENIED),
+            rollup=(rollup_key(decision), denial_delta(decision)),
         )
         write_down(write, None, decision)
         self._journal.append(write)

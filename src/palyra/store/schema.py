@@ -116,8 +116,61 @@ rollups = Table(
     Column("cost", BigInteger, nullable=False),
     Column("metered_bytes", BigInteger, nullable=False),
     Column("metered_input_tokens", BigInteger, nullable=False),
+    Column("asked", BigInteger, nullable=False, server_default="0"),
+    Column("clamped", BigInteger, nullable=False, server_default="0"),
+    Column("failed", BigInteger, nullable=False, server_default="0"),
+    Column("timed", BigInteger, nullable=False, server_default="0"),
+    Column("latency_ms", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
+
+latencies = Table(
+    "latencies",
+    metadata,
+    Column("hour", BigInteger, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("bucket", Integer, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""``bucket`` is a class of latencies: ``core.latency``."""
+
+tag_rollups = Table(
+    "tag_rollups",
+    metadata,
+    Column("hour", BigInteger, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("principal", Text, primary_key=True),
+    Column("session", Text, primary_key=True),
+    Column("first_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+    Column("first_call", Text, nullable=False),
+    Column("last_call", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("denied", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    Index("sessions_by_last", "principal", "last_at", "session"),
+    Index("sessions_by_cost", "principal", "cost", "session"),
+    sqlite_with_rowid=False,
+)
+"""``agent`` and ``model`` are those of its last call."""
 
 policies = Table(
     "policies",

@@ -85,9 +85,9 @@ UPSERT_ROLLUPS: Final = _many(
 INSERT INTO rollups
   (hour, principal, agent, model, provider, requests, denied, estimated, unpriced, input_tokens,
    output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, metered_bytes,
-   metered_input_tokens)
+   metered_input_tokens, asked, clamped, failed, timed, latency_ms)
 """,
-    17,
+    22,
     """
 ON CONFLICT DO UPDATE SET
   requests = requests + excluded.requests, denied = denied + excluded.denied,
@@ -98,9 +98,47 @@ ON CONFLICT DO UPDATE SET
   cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
   reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
   cost = cost + excluded.cost, metered_bytes = metered_bytes + excluded.metered_bytes,
-  metered_input_tokens = metered_input_tokens + excluded.metered_input_tokens
+  metered_input_tokens = metered_input_tokens + excluded.metered_input_tokens,
+  asked = asked + excluded.asked, clamped = clamped + excluded.clamped, failed = failed + excluded.failed,
+  timed = timed + excluded.timed, latency_ms = latency_ms + excluded.latency_ms
 """,
 )
+UPSERT_LATENCIES: Final = _many(
+    "INSERT INTO latencies (hour, provider, model, bucket, calls)",
+    5,
+    "ON CONFLICT DO UPDATE SET calls = calls + excluded.calls",
+)
+UPSERT_TAGS: Final = _many(
+    "INSERT INTO tag_rollups (hour, tag, value, requests, input_tokens, output_tokens, cost)",
+    7,
+    """
+ON CONFLICT DO UPDATE SET
+  requests = requests + excluded.requests, input_tokens = input_tokens + excluded.input_tokens,
+  output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost
+""",
+)
+# Request ids sort by time: the greatest is the last call, also where commits come in another order.
+UPSERT_SESSIONS: Final = _many(
+    """
+INSERT INTO sessions
+  (principal, session, first_at, last_at, first_call, last_call, agent, model, requests, denied, failed,
+   input_tokens, output_tokens, cost)
+""",
+    14,
+    """
+ON CONFLICT DO UPDATE SET
+  first_at = iif(excluded.first_call < first_call, excluded.first_at, first_at),
+  last_at = iif(excluded.last_call > last_call, excluded.last_at, last_at),
+  agent = iif(excluded.last_call > last_call, excluded.agent, agent),
+  model = iif(excluded.last_call > last_call, excluded.model, model),
+  first_call = min(first_call, excluded.first_call), last_call = max(last_call, excluded.last_call),
+  requests = requests + excluded.requests, denied = denied + excluded.denied,
+  failed = failed + excluded.failed, input_tokens = input_tokens + excluded.input_tokens,
+  output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost
+""",
+)
+DERIVED: Final = (UPSERT_ROLLUPS, UPSERT_LATENCIES, UPSERT_TAGS, UPSERT_SESSIONS)
+"""In the order of ``Derived``."""
 
 SAVE_CLAIM: Final = """
 INSERT INTO idempotency (principal, key, fingerprint, request_id, finished, expires_at)
@@ -182,6 +220,16 @@ ORDER BY due_at, id LIMIT ?
     "configured": "SELECT name, body FROM configured ORDER BY name",
 }
 """What ``StoredRecords`` reads."""
+
+CALLS_KEPT: Final = "SELECT count(*), min(at) FROM decisions"
+EVERY_CALL: Final = "SELECT state, page, place, end_page, end_place FROM decisions ORDER BY request_id"
+FORGET_SUMS: Final = (
+    "DELETE FROM rollups WHERE hour >= ?",
+    "DELETE FROM latencies WHERE hour >= ?",
+    "DELETE FROM tag_rollups WHERE hour >= ?",
+    "DELETE FROM sessions WHERE first_at >= ?",
+)
+SESSIONS_KEPT: Final = "SELECT principal, session FROM sessions"
 
 DECISION: Final = """
 SELECT state, place, d.body, end_place, e.body FROM decisions

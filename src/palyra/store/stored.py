@@ -11,6 +11,7 @@ import msgspec
 from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
 from palyra.core.instant import Instant
+from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
 from palyra.store import codec
 from palyra.store.records import JournaledRecords
@@ -93,3 +94,43 @@ class StoredRecords(JournaledRecords):
     async def configured(self) -> Mapping[str, str]:
         """See ``ConfigRecords.configured``."""
         return {row[0]: row[1] for row in await self._read("configured")}
+
+    async def sessions(self, wanted: SessionFilter) -> Sequence[SessionTotals]:
+        """See ``ActivityRecords.sessions``."""
+
+        def question(connection: "Connection") -> Sequence[SessionTotals]:
+            from palyra.store import activity_reads
+
+            return activity_reads.list_sessions(connection, wanted)
+
+        return await self._ask(question)
+
+    async def session(self, principal: str, session: str) -> SessionTotals | None:
+        """See ``ActivityRecords.session``."""
+
+        def question(connection: "Connection") -> SessionTotals | None:
+            from palyra.store import activity_reads
+
+            return activity_reads.one_session(connection, principal, session)
+
+        return await self._ask(question)
+
+    async def tags(self, since: Instant, until: Instant, tag: str | None = None) -> Sequence[TagTotals]:
+        """See ``ActivityRecords.tags``."""
+
+        def question(connection: "Connection") -> Sequence[TagTotals]:
+            from palyra.store import activity_reads
+
+            return activity_reads.sum_tags(connection, since, until, tag)
+
+        return await self._ask(question)
+
+    async def latencies(self, since: Instant, until: Instant) -> Sequence[LatencyCounts]:
+        """See ``ActivityRecords.latencies``."""
+
+        def question(connection: "Connection") -> Sequence[LatencyCounts]:
+            from palyra.store import activity_reads
+
+            return activity_reads.count_latencies(connection, since, until)
+
+        return await self._ask(question)

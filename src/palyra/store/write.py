@@ -31,7 +31,11 @@ class RollupKey(NamedTuple):
 
 
 class RollupDelta(NamedTuple):
-    """What one call adds to its cell. ``cost`` in nano-USD; the metered pair calibrates estimates."""
+    """What one call adds to its cell. ``cost`` in nano-USD; the metered pair calibrates estimates.
+
+    ``asked`` are those of the denied that people were asked about; ``failed`` ended with the error of a
+    provider, or without reaching it; ``latency_ms`` is the sum over the ``timed``: those settled in time.
+    """
 
     requests: int = 0
     denied: int = 0
@@ -45,6 +49,11 @@ class RollupDelta(NamedTuple):
     cost: int = 0
     metered_bytes: int = 0
     metered_input_tokens: int = 0
+    asked: int = 0
+    clamped: int = 0
+    failed: int = 0
+    timed: int = 0
+    latency_ms: int = 0
 
     def plus(self, other: "RollupDelta") -> "RollupDelta":
         """Sum, figure by figure."""
@@ -56,6 +65,9 @@ class RollupDelta(NamedTuple):
 
 
 NOTHING = RollupDelta()
+FAILED = RollupDelta(failed=1)
+DENIED = RollupDelta(denied=1)
+ASKED = RollupDelta(denied=1, asked=1)
 
 
 class ClaimChange(NamedTuple):
@@ -147,10 +159,11 @@ def rollup_key(decision: AnyDecision) -> RollupKey:
 
 
 def rollup_delta(decision: AnyDecision, settlement: Settlement) -> RollupDelta:
-    """What a finished call adds; a released one used nothing and adds nothing."""
-    usage = settlement.usage
-    if settlement.state is CallState.RELEASED or usage is None:
-        return NOTHING
+    """What a finished call adds; a released one used nothing, and counts where its provider failed."""
+    usage, state = settlement.usage, settlement.state
+    if state is CallState.RELEASED or usage is None:
+        return FAILED if _has_failed(settlement) else NOTHING
+    is_timed = state is CallState.SETTLED and not settlement.late
     cost, provided = settlement.cost, settlement.source == "provider"
     input_bytes = decision.input_bytes
     metered = provided and input_bytes is not None
@@ -167,4 +180,23 @@ def rollup_delta(decision: AnyDecision, settlement: Settlement) -> RollupDelta:
         cost or 0,
         input_bytes if metered and input_bytes else 0,
         usage.input_tokens if metered else 0,
+        0,
+        1 if decision.is_clamped else 0,
+        # What is in doubt may be settled late by who knows nothing of the failure.
+        1 if settlement.attempts and state is CallState.SETTLED and _has_failed(settlement) else 0,
+        1 if is_timed else 0,
+        settlement.total_ms if is_timed else 0,
     )
+
+
+def denial_delta(decision: AnyDecision) -> RollupDelta:
+    """What a refused call adds."""
+    return ASKED if decision.outcome == "ask" else DENIED
+
+
+def _has_failed(settlement: Settlement) -> bool:
+    """Whether the provider did not do what it was asked for, as far as it was asked."""
+    attempts = settlement.attempts
+    if attempts:
+        return attempts[-1].outcome != "ok"
+    return settlement.state is CallState.RELEASED and settlement.upstream_status is not None

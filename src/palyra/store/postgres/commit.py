@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from itertools import chain
-from operator import add, itemgetter, sub
+from operator import add, sub
 from typing import NamedTuple
 
 from palyra.ledger.account import AccountKey
 from palyra.ledger.held import NO_LIMIT, HeldEntries, Stakes
 from palyra.lifecycle.decision import CallState
-from palyra.store.chain import Chapter, rollup_rows
+from palyra.store.chain import Chapter
+from palyra.store.derived import Derived
 from palyra.store.postgres.share import Change, Share, Shares, Slicing
 from palyra.store.write import Write
 
@@ -210,10 +211,14 @@ def call_parameters(chapter: Chapter) -> tuple[object, ...]:
     return _columns(rows, 13)
 
 
-def rollup_parameters(batch: Sequence[Write]) -> tuple[object, ...]:
+def rollup_parameters(sums: Derived) -> tuple[object, ...]:
     """The parameters from ``_hour`` to ``_figures``."""
-    rows = sorted(rollup_rows(batch), key=itemgetter(0, 1, 2, 3, 4))
-    return (*_columns([row[:5] for row in rows], 5), list(chain.from_iterable(row[5:] for row in rows)))
+    return _with_figures(sums.rollups, 5)
+
+
+def other_sums_parameters(sums: Derived) -> tuple[object, ...]:
+    """The parameters from ``_l_hour`` on."""
+    return (*_columns(sums.latencies, 5), *_with_figures(sums.tags, 3), *_with_figures(sums.sessions, 8))
 
 
 def claims_of(batch: Sequence[Write]) -> list[Write]:
@@ -223,8 +228,14 @@ def claims_of(batch: Sequence[Write]) -> list[Write]:
 
 
 def claim_parameters(claims: Sequence[Write]) -> tuple[object, ...]:
-    """The parameters from ``_i_principal`` on."""
+    """The parameters from ``_i_principal`` to ``_i_expires``."""
     return _columns([write.claim for write in claims if write.claim is not None], 6)
+
+
+def _with_figures(rows: Sequence[Sequence[object]], keys: int) -> tuple[object, ...]:
+    """The first columns one by one, and all figures behind them as one list, row by row."""
+    figures = list(chain.from_iterable(row[keys:] for row in rows))
+    return (*_columns([row[:keys] for row in rows], keys), figures)
 
 
 def _columns(rows: Sequence[Sequence[object]], count: int) -> tuple[list[object], ...]:

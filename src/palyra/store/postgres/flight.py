@@ -8,6 +8,7 @@ import asyncpg
 from palyra.core.errors import IdempotencyInFlight, Outbid, RulesStale
 from palyra.ledger.account import AccountKey
 from palyra.store.chain import Chapter
+from palyra.store.derived import counted, derived
 from palyra.store.postgres import sql
 from palyra.store.postgres.commit import (
     Entry,
@@ -15,6 +16,7 @@ from palyra.store.postgres.commit import (
     call_parameters,
     claim_parameters,
     claims_of,
+    other_sums_parameters,
     page_parameters,
     reservations_of,
     rollup_parameters,
@@ -58,6 +60,7 @@ class Flight(NamedTuple):
     ) -> list[Row]:
         """Ask the database for it. Raises what asyncpg raises, RolledBack, Overtaken, RulesStale."""
         batch = self.batch
+        sums = derived(counted(batch))
         parameters = (
             node.id,
             node.term,
@@ -65,8 +68,9 @@ class Flight(NamedTuple):
             *_dated(page_parameters(self.chapter, next_seq), batch),
             *account_parameters(self.entries, share),
             *call_parameters(self.chapter),
-            *rollup_parameters(batch),
+            *rollup_parameters(sums),
             *claim_parameters(claims_of(batch)),
+            *other_sums_parameters(sums),
         )
         writes = [write for write in batch if write.statements]
         if not writes:

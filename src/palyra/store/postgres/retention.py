@@ -16,7 +16,8 @@ _log = structlog.get_logger("palyra.store")
 async def drop_old_months(connection: Any, now: Instant, months: int) -> list[str]:
     """Drop the months of journal, documents and decisions that ended ``months`` months before this one.
 
-    One gateway at a time does. Returns what was dropped, such as ``2026_01``. Rollups and balances stay.
+    One gateway at a time does. Returns what was dropped, such as ``2026_01``. Sessions go with their
+    last call; rollups and balances stay.
     """
     await connection.execute(sql.LOCK_BRIEFLY)
     current = Month.of(now)
@@ -32,6 +33,7 @@ async def drop_old_months(connection: Any, now: Instant, months: int) -> list[st
                 break
             await _carry(connection, month.following.start)
             await connection.fetch(sql.DROP_MONTH, name)
+            await connection.execute(sql.DROP_OLD_SESSIONS, month.following.start)
         _log.info("month dropped", month=name)
         dropped.append(name)
     return dropped

@@ -1,6 +1,6 @@
 """Every SQL statement of the PostgreSQL adapter, static and named. Parameters are bound, never pasted.
 
-The functions that they call are made by revisions 0003 and 0004.
+The functions that they call are made by revisions 0003, 0004 and 0006.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ SELECT n, short, posted, shadow_posted, claimed, folded, shadow_folded, given FR
   $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
   $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28,
   $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
-  $43, $44, $45, $46, $47, $48, $49
+  $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56,
+  $57, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67
 )
 """
 VIEW: Final = "SELECT n, posted, shadow_posted, claimed, free FROM palyra_view($1, $2, $3, $4, $5)"
@@ -91,6 +92,63 @@ IN_DOUBT: Final = """
 SELECT request_id, page, place, end_page, end_place, reservation FROM decisions
 WHERE node = $1 AND reservation IS NOT NULL ORDER BY page
 """
+CALLS_KEPT: Final = "SELECT count(*), min(at) FROM decisions"
+EVERY_CALL: Final = """
+SELECT state, node, page, place, end_page, end_place FROM decisions ORDER BY request_id
+"""
+LOCK_SUMS: Final = "LOCK TABLE nodes, rollups, latencies, tag_rollups, sessions IN EXCLUSIVE MODE"
+FORGET_SUMS: Final = (
+    "DELETE FROM rollups WHERE hour >= $1",
+    "DELETE FROM latencies WHERE hour >= $1",
+    "DELETE FROM tag_rollups WHERE hour >= $1",
+    "DELETE FROM sessions WHERE first_at >= $1",
+)
+SESSIONS_KEPT: Final = "SELECT principal, session FROM sessions"
+ADD_SUMS: Final = (
+    """
+INSERT INTO rollups AS r (hour, principal, agent, model, provider, node, requests, denied, estimated,
+  unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
+  metered_bytes, metered_input_tokens, asked, clamped, failed, timed, latency_ms)
+VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+  $22)
+ON CONFLICT (hour, principal, agent, model, provider, node) DO UPDATE SET
+  requests = r.requests + excluded.requests, denied = r.denied + excluded.denied,
+  estimated = r.estimated + excluded.estimated, unpriced = r.unpriced + excluded.unpriced,
+  input_tokens = r.input_tokens + excluded.input_tokens,
+  output_tokens = r.output_tokens + excluded.output_tokens,
+  cache_read_tokens = r.cache_read_tokens + excluded.cache_read_tokens,
+  cache_write_tokens = r.cache_write_tokens + excluded.cache_write_tokens,
+  reasoning_tokens = r.reasoning_tokens + excluded.reasoning_tokens, cost = r.cost + excluded.cost,
+  metered_bytes = r.metered_bytes + excluded.metered_bytes,
+  metered_input_tokens = r.metered_input_tokens + excluded.metered_input_tokens,
+  asked = r.asked + excluded.asked, clamped = r.clamped + excluded.clamped,
+  failed = r.failed + excluded.failed, timed = r.timed + excluded.timed,
+  latency_ms = r.latency_ms + excluded.latency_ms
+""",
+    """
+INSERT INTO latencies AS l (hour, provider, model, bucket, calls, node) VALUES ($1, $2, $3, $4, $5, 0)
+ON CONFLICT (hour, provider, model, bucket, node) DO UPDATE SET calls = l.calls + excluded.calls
+""",
+    """
+INSERT INTO tag_rollups AS t (hour, tag, value, requests, input_tokens, output_tokens, cost, node)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 0)
+ON CONFLICT (hour, tag, value, node) DO UPDATE SET
+  requests = t.requests + excluded.requests, input_tokens = t.input_tokens + excluded.input_tokens,
+  output_tokens = t.output_tokens + excluded.output_tokens, cost = t.cost + excluded.cost
+""",
+    # Calls come in the order of their ids, so that each row has the newest one.
+    """
+INSERT INTO sessions AS s (principal, session, first_at, last_at, first_call, last_call, agent, model,
+  requests, denied, failed, input_tokens, output_tokens, cost)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+ON CONFLICT (principal, session) DO UPDATE SET
+  last_at = excluded.last_at, last_call = excluded.last_call, agent = excluded.agent, model = excluded.model,
+  requests = s.requests + excluded.requests, denied = s.denied + excluded.denied,
+  failed = s.failed + excluded.failed, input_tokens = s.input_tokens + excluded.input_tokens,
+  output_tokens = s.output_tokens + excluded.output_tokens, cost = s.cost + excluded.cost
+""",
+)
+"""In the order of ``Derived``, for calls that are counted anew."""
 ENDED: Final = "SELECT request_id FROM decisions WHERE request_id = ANY($1::text[])"
 CLAIM: Final = """
 SELECT request_id, fingerprint, finished, expires_at FROM idempotency WHERE principal = $1 AND key = $2
@@ -235,6 +293,7 @@ HELD_BEFORE: Final = """
 SELECT EXISTS (SELECT 1 FROM nodes n JOIN slices s ON s.node = n.id WHERE s.held <> 0 AND n.last_at < $1)
 """
 DROP_MONTH: Final = "SELECT palyra_drop_month($1)"
+DROP_OLD_SESSIONS: Final = "DELETE FROM sessions WHERE last_at < $1"
 ONE_AT_A_TIME: Final = "SELECT pg_try_advisory_xact_lock(7207190014)"
 # Partitions are made and dropped under locks for which commits would wait as long as we do.
 LOCK_BRIEFLY: Final = "SET lock_timeout = '500ms'"
