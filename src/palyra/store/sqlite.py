@@ -16,7 +16,8 @@ from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.decision import CallState, StoredDecision
-from palyra.lifecycle.ports import AccountStatus, DecisionFilter, UsageTotals
+from palyra.lifecycle.ports import AccountStatus, DecisionFilter
+from palyra.lifecycle.usage import UsageTotals
 from palyra.store import codec, sql
 from palyra.store.commit import Committer
 from palyra.store.ledger import JournaledLedger
