@@ -20,6 +20,7 @@ from palyra.lifecycle.decision import (
 )
 from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter
 from palyra.lifecycle.usage import UsageTotals
+from palyra.store.history import MemoryHistory
 from palyra.store.kept import Kept, KeptRecords
 from palyra.store.ledger import JournaledLedger, resolve
 from palyra.store.reads import GROUPS
@@ -60,6 +61,7 @@ class MemoryStore:
         self.journal = MemoryJournal(loop)
         self.ledger = JournaledLedger(self.journal, Book())
         self.records = MemoryRecords(self.journal, self.ledger, now)
+        self.history = MemoryHistory(self.journal.writes)
 
     @property
     def writable(self) -> bool:
