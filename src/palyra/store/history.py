@@ -88,7 +88,8 @@ class NodeReading:
             if not found:
                 break
             for seq, records, documents, body in found:
-                self._seq = seq + records
+                # A page without records is the head of a journal in the format before revision 0002.
+                self._seq = seq + max(records, 1)
                 if documents:
                     journal.append((documents, body))
         while journal and journal[0][0] < page:
