@@ -11,7 +11,7 @@ PARALLEL := -n 2 --dist loadfile
 # What a daemon does must not depend on where its ledger is.
 ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time capacity clamp concurrency \
 	counted_estimate degrade explain_is_what_happens failover_keys \
-	disconnects idempotency labels modes overrun revocation streams unknown_price weaknesses windows))
+	disconnects idempotency labels modes overrun revocation simulate streams unknown_price weaknesses windows))
 PURE := core ledger pricing budgets identity registry routing approvals alerts
 PURE_TESTS := $(addprefix tests/unit/,$(PURE))
 OTHER_TESTS := $(filter-out $(PURE_TESTS),$(wildcard tests/unit/[a-z]*)) tests/properties tests/conformance
