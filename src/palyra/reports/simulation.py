@@ -210,7 +210,7 @@ class Tally:
         if self.unbound:
             self.unbound.difference_update(each.policy_id for each in judgement.evaluations)
         if past.refused and not simulated.beyond_budgets:
-            self._count_refusal(past)
+            self._count_stopped(past)
         self._count_changes(past, simulated)
         if judgement.verdict.status is Status.OK:
             return
@@ -236,7 +236,7 @@ class Tally:
             for policy_id, what in simulated.shadow.would.items():
                 self._policy(policy_id).count(what, request_id)
 
-    def _count_refusal(self, past: "PastCall") -> None:
+    def _count_stopped(self, past: "PastCall") -> None:
         """Which policies stopped the call in its day."""
         for record in past.evaluation_records:
             if record.status in _STOPPING and record.mode == Mode.ENFORCED:

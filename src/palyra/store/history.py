@@ -21,8 +21,8 @@ from palyra.store.write import Write
 
 PAGES_AT_ONCE = 64
 """Pages in one answer of the database (V2)."""
-LINES_AT_ONCE = 2_048
-"""Records in one answer to whoever reads."""
+LINES_AT_ONCE = 256
+"""Records in one answer to whoever reads, where they are not those of one page: others wait meanwhile."""
 
 Rows = Callable[..., Awaitable[Sequence[Sequence[Any]]]]
 """Runs a statement by its name, with parameters."""
@@ -58,6 +58,7 @@ class NodeReading:
         self._page = first_page - 1
         self._end = end
         self._journal: deque[tuple[int, bytes]] = deque()
+        self._documents: deque[Sequence[Any]] = deque()
 
     @property
     def done(self) -> int:
@@ -71,14 +72,14 @@ class NodeReading:
 
     async def next(self) -> Sequence[Line] | None:
         """See ``Reading.next``."""
-        pages = await self._rows("history_documents", self._page, self._end.page, PAGES_AT_ONCE)
-        if not pages:
+        if not self._documents:
+            self._documents.extend(
+                await self._rows("history_documents", self._page, self._end.page, PAGES_AT_ONCE)
+            )
+        if not self._documents:
             return None
-        lines: list[Line] = []
-        for page, body in pages:
-            lines += _lines(unpack(body), await self._ended_in(page))
-            self._page = page
-        return lines
+        self._page, body = self._documents.popleft()
+        return list(_lines(unpack(body), await self._ended_in(self._page)))
 
     async def _ended_in(self, page: int) -> list[str]:
         """The calls that ended in the commit of a page of documents, in order."""
