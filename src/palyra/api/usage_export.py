@@ -1,7 +1,9 @@
 """Usage as a file: read and sent page by page, so that a long one needs no more memory than a short one."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from starlette.responses import Response, StreamingResponse
 
@@ -28,12 +30,15 @@ from palyra.reports.usage_timeline import timeline_rows
 from palyra.reports.usage_window import Stretch, read_stretch
 
 PAGE = 500
-"""Rows that are read and sent at once."""
+"""Rows that are read at once."""
+_AT_ONCE = 50
+"""Rows between two turns of the loop, on which calls wait."""
 SERIES = 20
 DATASETS = ("timeline", *VIEWS, "hours")
 FORMATS = ("csv", "json", "focus")
 _TIMES = ("start", "end", "label")
 
+T = TypeVar("T")
 Pages = AsyncIterator[Sequence[Row]]
 
 
@@ -124,7 +129,8 @@ class UsageExport:
         question = UsageRows(asked.wanted, VIEWS[asked.dataset], None, None, PAGE)
         while True:
             page = await self._records.usage_rows(question)
-            yield [row_document(each, page.cost) for each in page.rows]
+            async for rows in _in_turns(page.rows, lambda each, cost=page.cost: row_document(each, cost)):
+                yield rows
             if len(page.rows) < PAGE:
                 return
             question = replace(question, after=(None, tuple(page.rows[-1].sums.group.values())))
@@ -133,10 +139,18 @@ class UsageExport:
         after: tuple[str, ...] | None = None
         while True:
             found = await self._records.usage_hours(asked.wanted, after, PAGE)
-            yield [of_hour(each) for each in found]
+            async for rows in _in_turns(found, of_hour):
+                yield rows
             if len(found) < PAGE:
                 return
             after = tuple(found[-1].group.values())
+
+
+async def _in_turns(found: Sequence[T], row_of: Callable[[T], Row]) -> Pages:
+    """The rows of what was found, some at a time; none of nothing, but once."""
+    for first in range(0, max(1, len(found)), _AT_ONCE):
+        yield [row_of(each) for each in found[first : first + _AT_ONCE]]
+        await asyncio.sleep(0)
 
 
 def _dataset(text: str | None, format_: str) -> str:
