@@ -13,6 +13,8 @@ from fakes.records import NOON
 from palyra.core.errors import LedgerUnavailable
 from palyra.core.hours import HOUR_NS
 from palyra.core.instant import Instant
+from palyra.ledger.account import AccountKey, Balance
+from palyra.lifecycle.ports import AccountStatus
 from palyra.lifecycle.usage import UsageFilter, UsageTotals
 
 PRINCIPALS = ("alice", "bob", "caller")
@@ -340,3 +342,21 @@ def test_a_denied_call_is_counted_and_costs_nothing(plane: Any) -> None:
     (item,) = get(plane, "agents?sort=denied")["items"]
     assert (item["denied"], item["requests"], item["average_cost_nano_usd"]) == (3, 1, 5)
     assert item["sparkline"][-1] == 3
+
+
+def test_w45_the_status_of_a_budget_is_that_of_its_window_whatever_period_is_looked_at(plane: Any) -> None:
+    start, end = Instant(NOON - 12 * HOUR_NS), Instant(NOON + 12 * HOUR_NS)
+    key = AccountKey("from-file", "requests", "*", start)
+    plane.records.account_rows.append(AccountStatus(key, end, Balance(7, 1, 0, 0)))
+    month(plane, 20)
+    path = "/api/v1/budgets/from-file/status"
+    shown = [
+        plane.call("GET", f"{path}{query}", "viewer").json() for query in ("", "?since=1h", "?since=90d")
+    ]
+    assert shown[0] == shown[1] == shown[2]
+    (account,) = shown[0]["accounts"]
+    assert (account["posted"], account["held"]) == (7, 1)
+    assert (account["window_start"], account["window_end"]) == (
+        "2026-11-23T00:00:00Z",
+        "2026-11-24T00:00:00Z",
+    )
