@@ -13,6 +13,7 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
 Done = Callable[[Exception | None], None]
@@ -162,23 +163,6 @@ class SharedRouting(Protocol):
         session ``moved``.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class UsageTotals:
-    """Sums of one group of calls. ``cost`` in nano-USD where it is known; ``unpriced`` counts the rest."""
-
-    group: Mapping[str, str]
-    requests: int
-    denied: int
-    estimated: int
-    unpriced: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-    cost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +322,7 @@ class ConfigRecords(Protocol):
         ...
 
 
-class Records(ApprovalRecords, AlertRecords, ConfigRecords, Protocol):
+class Records(ApprovalRecords, AlertRecords, ConfigRecords, UsageRecords, Protocol):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
 
     def record_denial(self, decision: Decision) -> None:
@@ -355,10 +339,6 @@ class Records(ApprovalRecords, AlertRecords, ConfigRecords, Protocol):
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
         """Decisions, newest first; page on with ``before`` set to the last request id."""
-        ...
-
-    async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
-        """Rollup sums per group (hour, principal, agent, model, provider) in [since, until)."""
         ...
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
