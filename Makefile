@@ -11,7 +11,7 @@ PARALLEL := -n 2 --dist loadfile
 # What a daemon does must not depend on where its ledger is.
 ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,alerts budgets_at_run_time capacity clamp concurrency \
 	counted_estimate degrade explain_is_what_happens failover_keys \
-	disconnects idempotency labels modes notifications overrun revocation streams unknown_price weaknesses windows)) \
+	disconnects idempotency labels modes overrun revocation simulate streams unknown_price weaknesses windows)) \
 	tests/faults/test_people.py
 PURE := core ledger pricing budgets identity registry routing approvals alerts
 PURE_TESTS := $(addprefix tests/unit/,$(PURE))

@@ -15,7 +15,8 @@ from palyra.core.instant import NANOSECONDS, Instant
 from palyra.identity.keys import ApiKey, Role
 from palyra.ledger.account import Balance
 from palyra.lifecycle.decision import CallState, ClampRecord, Counterfactual, Decision, PriceRecord
-from palyra.lifecycle.ports import AuditEntry, DecisionFilter, UsageTotals
+from palyra.lifecycle.ports import AuditEntry, DecisionFilter
+from palyra.lifecycle.usage import UsageTotals
 
 HOUR_NS = 3600 * NANOSECONDS
 EVER = Instant(0), Instant(2**62)

@@ -169,7 +169,9 @@ def test_every_route_of_the_control_plane_is_explained() -> None:
     added = re.findall(r'routes\.add\(\s*"([A-Z]+)", "([^"]+)"', source_text())
     assert len(added) > 15
     text = page("http-api.md")
-    assert [f"{method} {path}" for method, path in added if f"`{method} {path}`" not in text] == []
+    # A parameter that may have slashes in it is written like any other.
+    routes = [f"{method} {path.replace(':path}', '}')}" for method, path in added]
+    assert [each for each in routes if f"`{each}`" not in text] == []
 
 
 @pytest.mark.parametrize("path", sorted(ENDPOINTS))

@@ -7,6 +7,7 @@ from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
 from palyra.budgets.policy import Policy
 from palyra.core.errors import LedgerUnavailable
+from palyra.core.hours import HOUR_NS
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.identity.keys import ApiKey
 from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
@@ -21,11 +22,14 @@ from palyra.lifecycle.ports import (
     Done,
     IdempotencyClaim,
     IdempotencyEntry,
-    UsageTotals,
 )
+from palyra.lifecycle.usage import UsageTotals
+from palyra.store.activity_kept import KeptActivity
 from palyra.store.changes import alert_change, approval_change, configured_change, notice_change
+from palyra.store.derived import Derived, counted_call, derived
 from palyra.store.kept import Kept, KeptRecords
 from palyra.store.memory import matches
+from palyra.store.usage_kept import KeptUsage, Rollup
 from palyra.store.write import Statement, superseded
 
 NOON = Instant(1_795_435_200 * NANOSECONDS)
@@ -45,7 +49,7 @@ class FakeClock:
         self.instant = Instant(self.instant + seconds * NANOSECONDS)
 
 
-class FakeRecords(KeptRecords):
+class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
     """Everything that is stored and is not money."""
 
     def __init__(self) -> None:
@@ -84,6 +88,21 @@ class FakeRecords(KeptRecords):
                 before = sums.get(group)
                 sums[group] = _add(before, row, named) if before else replace(row, group=named)
         return list(sums.values())
+
+    def _kept_rollups(self) -> list[Rollup]:
+        names = ("principal", "agent", "model", "provider")
+        return [
+            Rollup(
+                Instant(at - at % HOUR_NS),
+                {"hour": str(at - at % HOUR_NS)} | {name: row.group.get(name, "") for name in names},
+                replace(row, group={}),
+            )
+            for at, row in self.totals
+        ]
+
+    def _kept_sums(self) -> Sequence[Derived]:
+        found = [counted_call(each.state, each.decision, each.settlement) for each in self.stored.values()]
+        return [derived([each for each in found if each is not None])]
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         return [each for each in self.account_rows if each.key.policy_id == policy_id]

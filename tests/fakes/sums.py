@@ -11,7 +11,7 @@ from palyra.core.instant import NANOSECONDS, Instant
 from palyra.core.latency import bucket_of
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
 from palyra.lifecycle.decision import CallState, StoredDecision
-from palyra.lifecycle.ports import UsageTotals
+from palyra.lifecycle.usage import UsageTotals
 
 EVER = Instant(0), Instant(2**62)
 CELL = ("hour", "principal", "agent", "model", "provider")

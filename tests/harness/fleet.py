@@ -9,7 +9,7 @@ import httpx2
 
 from harness.daemon import Api, Config, DaemonProcess, poll
 
-RULES_S = 2.0
+RULES_S = 20.0
 
 
 @dataclass(slots=True)

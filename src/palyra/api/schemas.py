@@ -158,7 +158,7 @@ class KeyPage(BaseModel):
 
 
 class UsageSums(BaseModel):
-    """Sums over calls. ``unpriced`` calls are in no cost."""
+    """Sums over calls. ``unpriced`` calls are in no cost; ``latency_ms`` is the sum over the ``timed``."""
 
     requests: int
     denied: int
@@ -169,6 +169,11 @@ class UsageSums(BaseModel):
     cache_read_tokens: int
     cache_write_tokens: int
     reasoning_tokens: int
+    asked: int
+    clamped: int
+    failed: int
+    timed: int
+    latency_ms: int
     cost_nano_usd: int
     cost_usd: str
 
@@ -179,14 +184,94 @@ class UsageGroup(UsageSums):
     group: dict[str, str]
 
 
+class UsagePeriod(BaseModel):
+    """The period of the same length before [since, until)."""
+
+    since: str
+    until: str
+    totals: UsageSums
+
+
 class UsageSummary(BaseModel):
-    """Sums over [since, until)."""
+    """Sums over [since, until). ``change`` has each figure against ``previous``, and in percent of it."""
 
     since: str
     until: str
     group_by: list[str]
     totals: UsageSums
+    previous: UsagePeriod
+    change: dict[str, int | str | None]
     groups: list[UsageGroup]
+
+
+class UsageBucket(UsageSums):
+    """Sums over the hours in [start, end). ``label`` is the local date, month or time."""
+
+    start: str
+    end: str
+    label: str
+
+
+class UsageSeries(BaseModel):
+    """One figure per bucket: of a group, or of all ``other`` ones."""
+
+    name: str
+    other: bool
+    total: int
+    points: list[int]
+
+
+class UsageTimeline(BaseModel):
+    """Usage over time. ``aligned``: every bucket begins exactly where the local clock says."""
+
+    since: str
+    until: str
+    bucket: str
+    timezone: str
+    aligned: bool
+    by: str | None
+    metric: str
+    unit: str
+    totals: UsageSums
+    buckets: list[UsageBucket]
+    series: list[UsageSeries]
+
+
+class UsageItem(UsageSums):
+    """Sums of one agent, principal, provider, or model at one. ``last_hour``: when it was last seen."""
+
+    agent: str | None = None
+    principal: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    share_percent: str | None
+    average_cost_nano_usd: int | None
+    average_cost_usd: str | None
+    last_hour: str
+    sparkline: list[int]
+
+
+class UsageSparkline(BaseModel):
+    """What ``items[].sparkline`` shows: ``buckets`` of so many ``hours`` each, from ``start``."""
+
+    metric: str
+    unit: str
+    start: str
+    hours: int
+    buckets: int
+
+
+class UsageList(BaseModel):
+    """Groups by what they used, the largest first. ``all_cost`` is the cost of all, on other pages too."""
+
+    since: str
+    until: str
+    sort: str
+    all_cost_nano_usd: int
+    all_cost_usd: str
+    sparkline: UsageSparkline
+    items: list[UsageItem]
+    next_cursor: str | None
 
 
 class Listing(BaseModel):

@@ -1,19 +1,18 @@
-"""``palyra budgets``: list, show, set, delete, status, override-request."""
+"""``palyra budgets``: list, show, set, delete, status, override-request, simulate."""
 
-import json
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from palyra.budgets.terms import Metric
+from palyra.cli import budgets_simulate
 from palyra.cli.amounts import parse_amount
 from palyra.cli.approvals_page import print_approval
+from palyra.cli.budget_files import read_budgets
 from palyra.cli.client import DEFAULT_URL, Client, KeyOption, UrlOption, connect, segment
 from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
 from palyra.cli.tables import amount, print_line, print_table
@@ -127,7 +126,7 @@ def set_budget(
         raise CommandError(
             "give a file, or the options --id --scope --metric --interval --hard", ExitCode.USAGE
         )
-    documents = _read_file(file) if file else [given]
+    documents = read_budgets(file) if file else [given]
     if if_version is not None and len(documents) != 1:
         raise CommandError("--if-version: is for one budget; the file has several", ExitCode.USAGE)
     stored = [_put(client, document, if_version) for document in documents]
@@ -218,6 +217,9 @@ def override_request(
     emit(approval, as_json=as_json, render=lambda console: print_approval(console, approval, now))
 
 
+app.command("simulate", epilog=budgets_simulate.EPILOG)(budgets_simulate.simulate)
+
+
 def _metric_of(client: Client, policy_id: str) -> Metric | None:
     """What a budget counts; None for one that the key may not read, though it may ask for more of it."""
     try:
@@ -241,27 +243,6 @@ def _condition(if_version: int | None) -> dict[str, str]:
     if if_version is None:
         return {}
     return {"If-None-Match": "*"} if if_version == 0 else {"If-Match": f'"{if_version}"'}
-
-
-def _read_file(path: Path) -> list[dict[str, object]]:
-    try:
-        text = path.read_text("utf-8")
-        found: object = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise CommandError(f"{path} cannot be read: {error}", ExitCode.USAGE) from None
-    if isinstance(found, dict):
-        whole = cast("dict[str, object]", found)
-        found = whole.get("budgets", [whole])
-    entries = cast("list[object]", found) if isinstance(found, list) else []
-    documents = [cast("dict[str, object]", each) for each in entries if isinstance(each, dict)]
-    if not documents or len(documents) != len(entries):
-        message = f"{path} holds no budget; write its fields, or [[budgets]] tables"
-        raise CommandError(message, ExitCode.USAGE)
-    return [{name: _plain(value) for name, value in each.items()} for each in documents]
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, date) else value
 
 
 def _row(policy: Mapping[str, Any]) -> tuple[str, ...]:

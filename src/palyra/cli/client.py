@@ -1,7 +1,8 @@
 """The command line as a client of the control plane: where it is, with which key, what errors mean."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 from urllib.parse import quote, urlsplit
@@ -71,12 +72,44 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request below ``/api/v1``. Raises CommandError."""
-        sent = dict(headers or {})
+        with self._told(), self.connector.open(self.url) as http:
+            response = http.request(
+                method, PREFIX + path, json=body, params=params, headers=self._headers(headers)
+            )
+        return self._read(response)
+
+    def download(self, path: str, params: Mapping[str, str], write: Callable[[bytes], object]) -> None:
+        """Hand a file to ``write`` as it comes. Raises CommandError, also where the file broke off."""
+        begun = False
+        try:
+            with (
+                self._told(),
+                self.connector.open(self.url) as http,
+                http.stream("GET", PREFIX + path, params=params, headers=self._headers()) as response,
+            ):
+                if not response.is_success:
+                    response.read()
+                    self._read(response)
+                for chunk in response.iter_bytes():
+                    begun = True
+                    write(chunk)
+        except CommandError as error:
+            if begun and error.exit_code is ExitCode.CONNECTIVITY:
+                told = f"the file broke off: {error.message}"
+                raise CommandError(told, ExitCode.CONNECTIVITY, hint="try again") from None
+            raise
+
+    def _headers(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        sent = dict(more or {})
         if self.key:
             sent["authorization"] = f"Bearer {self.key}"
+        return sent
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        """What goes wrong on the way to the daemon, as a CommandError."""
         try:
-            with self.connector.open(self.url) as http:
-                response = http.request(method, PREFIX + path, json=body, params=params, headers=sent)
+            yield
         except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
             raise CommandError(f"--url: {self.url!r} is no address: {error}", ExitCode.USAGE) from None
         except UnicodeEncodeError:
@@ -85,7 +118,6 @@ class Client:
             hint = "is `palyra serve` running? Say where with --url or PALYRA_URL"
             message = f"no daemon answers at {self.url} ({error})"
             raise CommandError(message, ExitCode.CONNECTIVITY, hint=hint) from None
-        return self._read(response)
 
     def _read(self, response: httpx2.Response) -> Answer:
         document = _document(response)

@@ -1,7 +1,5 @@
 """``palyra usage``: what was used, by whom, and what it cost."""
 
-import re
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -9,14 +7,27 @@ import typer
 from rich.console import Console
 
 from palyra.cli.client import DEFAULT_URL, KeyOption, UrlOption, connect
-from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
+from palyra.cli.output import JsonOption, emit
 from palyra.cli.tables import print_line, print_table
-from palyra.core.instant import NANOSECONDS, isoformat
+from palyra.cli.usage_export import EXPORT_EXAMPLES, export
+from palyra.cli.usage_options import (
+    AgentOption,
+    ModelOption,
+    PrincipalOption,
+    ProviderOption,
+    SinceOption,
+    UntilOption,
+    period,
+    start_of,
+)
+from palyra.cli.usage_sessions import SESSION_EXAMPLES, SESSIONS_EXAMPLES, session, sessions
+from palyra.cli.usage_top import TOP_EXAMPLES, top
+from palyra.cli.usage_views import TIMELINE_EXAMPLES, add_views, timeline
+
+__all__ = ["app", "start_of"]
 
 app = typer.Typer(name="usage", help="Usage: tokens, calls and money.", no_args_is_help=True)
 
-_SPAN = re.compile(r"(\d{1,5})([hdw])")
-_SECONDS = {"h": 3_600, "d": 86_400, "w": 604_800}
 _COUNTS = ("requests", "denied", "input_tokens", "output_tokens", "cache_read_tokens")
 
 
@@ -28,33 +39,32 @@ def usage() -> None:
 @app.command(epilog="Examples: palyra usage summary --since 7d | palyra usage summary --by principal,model")
 def summary(
     context: typer.Context,
-    since: Annotated[
-        str, typer.Option(help="Start: a span such as 24h, 7d, 4w, or a time such as 2026-11-01T00:00:00Z.")
-    ] = "30d",
-    until: Annotated[str | None, typer.Option(help="End, as a time; now by default.")] = None,
+    since: SinceOption = "30d",
+    until: UntilOption = None,
     by: Annotated[
         str, typer.Option(help="Group by any of hour, principal, agent, model, provider; with commas.")
     ] = "principal,model",
+    principal: PrincipalOption = None,
+    agent: AgentOption = None,
+    model: ModelOption = None,
+    provider: ProviderOption = None,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Sum up calls, tokens and cost per group, the dearest first."""
-    start = start_of(since, time.time_ns())
-    if start is None:
-        raise CommandError(f"--since: {since!r} is not a span such as 7d, nor a time", ExitCode.USAGE)
-    client = connect(context, url, key)
-    document = client.get("/usage/summary", since=start, until=until, group_by=by)
+    """Sum up calls, tokens and cost per group, the dearest first, and compare with the time before."""
+    names = {"principal": principal, "agent": agent, "model": model, "provider": provider}
+    asked = period(since, until)
+    document = connect(context, url, key).get("/usage/summary", group_by=by, **asked, **names)
     emit(document, as_json=as_json, render=lambda console: _print_summary(console, document))
 
 
-def start_of(since: str, now: int) -> str | None:
-    """RFC 3339 of a span before ``now`` (nanoseconds); a time is passed on; None for neither."""
-    span = _SPAN.fullmatch(since)
-    if span is not None:
-        seconds = int(span[1]) * _SECONDS[span[2]]
-        return isoformat((now // NANOSECONDS - seconds) * NANOSECONDS)
-    return since if "T" in since else None
+app.command(epilog=TIMELINE_EXAMPLES)(timeline)
+add_views(app)
+app.command(epilog=SESSIONS_EXAMPLES)(sessions)
+app.command(epilog=SESSION_EXAMPLES)(session)
+app.command(epilog=EXPORT_EXAMPLES)(export)
+app.command(epilog=TOP_EXAMPLES)(top)
 
 
 def _print_summary(console: Console, document: Mapping[str, Any]) -> None:
@@ -69,6 +79,20 @@ def _print_summary(console: Console, document: Mapping[str, Any]) -> None:
         print_line(console, f"{totals['unpriced']} calls have no known price and are in no cost above.")
     if totals["estimated"]:
         print_line(console, f"{totals['estimated']} calls are estimated: the provider reported no usage.")
+    print_line(console, compared(document))
+
+
+def compared(document: Mapping[str, Any]) -> str:
+    """The cost of a summary against that of the time before, as a sentence."""
+    change, previous = document["change"], document["previous"]
+    before = f"{previous['totals']['cost_usd']} USD from {previous['since']} to {previous['until']}"
+    if not change["cost_nano_usd"]:
+        return f"As much as before: {before}."
+    more = change["cost_nano_usd"] > 0
+    amount = change["cost_usd"].removeprefix("-")
+    share = change["cost_percent"]
+    percent = "" if share is None else f" ({share.removeprefix('-')} %)"
+    return f"{amount} USD{percent} {'more' if more else 'less'} than before: {before}."
 
 
 def _figures(sums: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import uvicorn
 
 from palyra import __version__
 from palyra.api.deps import ApiDeps, Health, Sample
-from palyra.budgets.policy import Known
+from palyra.budgets.policy import Known, PolicyDefaults
 from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import limits
 from palyra.core.errors import PalyraError
@@ -207,7 +207,9 @@ class Daemon:
         """The API. FastAPI loads here, on a thread, while calls are served already."""
         from palyra.api.app import create_api
         from palyra.api.routing import EnginePrices, with_routing_report
+        from palyra.api.simulate import with_simulation
 
+        defaults = PolicyDefaults(self._settings.governance.timezone)
         return create_api(
             ApiDeps(
                 rules=self._rules,
@@ -224,7 +226,10 @@ class Daemon:
                 hosts=_allowed_hosts(self._settings),
                 version=__version__,
             ),
-            (with_routing_report(EnginePrices(self.engine)),),
+            (
+                with_routing_report(EnginePrices(self.engine)),
+                with_simulation(self._store.history, self.engine, defaults),
+            ),
         )
 
     def _uvicorn_config(self, control_plane: Asgi) -> uvicorn.Config:

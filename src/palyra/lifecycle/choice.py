@@ -50,14 +50,14 @@ def choose_route(survey: Survey) -> Routed:
     """Choose for a new call."""
     asked = survey.asked
     mode = _mode(survey)
-    if not survey.is_open and survey.is_well(asked.model) and not _is_pressed(asked):
+    if not survey.is_open and survey.is_well(asked.model) and not is_pressed(asked):
         judgement = judge(asked.readings, asked.cost, asked.bound, mode.mode)
         return Routed(asked, judgement, mode, "proceed", _named(survey), asked)
     record = look_around(survey)
     wanted = survey.weigh(_recommended(survey, record))
     start = wanted if mode.mode is _ENFORCED else _kept_running(survey, mode.mode)
-    here, judgement, causes = _relieve(survey, start, mode.mode, record.options, _in_force)
-    advised, _, would = _relieve(survey, wanted, _ENFORCED, record.options, _any)
+    here, judgement, causes = relieve(survey, start, mode.mode, record.options, in_force)
+    advised, _, would = relieve(survey, wanted, _ENFORCED, record.options, any_policy)
     only_would = tuple(policy_id for policy_id in would if policy_id not in causes)
     record = msgspec.structs.replace(record, degraded_by=tuple(causes), would_degrade=only_would)
     moved = asked.model is not here.model and not survey.is_well(asked.model)
@@ -118,7 +118,7 @@ def _mode(survey: Survey) -> ModeChoice:
     )
 
 
-def _is_pressed(asked: Weighed) -> bool:
+def is_pressed(asked: Weighed) -> bool:
     """Whether a budget asks for a cheaper model, in whatever mode."""
     if not asked.readings.bindings.degrades:
         return False
@@ -160,14 +160,17 @@ def _left(survey: Survey, mode: Mode, tried: Sequence[Model]) -> Iterator[Model]
 # Budgets that move calls to cheaper models.
 
 
-def _relieve(
+def relieve(
     survey: Survey,
     start: Weighed,
     mode: Mode,
     options: Sequence[Option],
     counts: Callable[[Evaluation], bool],
 ) -> Relief:
-    """The call on a cheaper model, if budgets ask for one and one fits."""
+    """The call on a cheaper model, if budgets ask for one and one fits.
+
+    Only evaluations that ``counts`` lets through may ask; ``options`` are models that may serve the call.
+    """
     evaluations = evaluate_all(start.readings, start.cost, start.bound, mode)
     here = survey.option(start.model)
     asking = [
@@ -281,9 +284,11 @@ def _action(asked: Weighed, here: Weighed, bound: Bound) -> str:
     return "degrade" if after < before else "upgrade"
 
 
-def _in_force(evaluation: Evaluation) -> bool:
+def in_force(evaluation: Evaluation) -> bool:
+    """Whether the policy is enforced on this call."""
     return evaluation.mode is _ENFORCED
 
 
-def _any(_evaluation: Evaluation) -> bool:
+def any_policy(_evaluation: Evaluation) -> bool:
+    """Every policy counts: full enforcement."""
     return True

@@ -66,7 +66,7 @@ def bound_of(ask: Ask, endpoint: Endpoint, model: Model, cap_without_limit: int)
 def _input_bound(ask: Ask, model: Model) -> int:
     tokens = ask.text_bytes + TEMPLATE_TOKENS_MAX
     if ask.images:
-        tokens += ask.images * _image_tokens(model.upstream_name)
+        tokens += ask.images * image_tokens(model.upstream_name)
     return max(tokens, _context_window(model)) if ask.hidden_input else tokens
 
 
@@ -127,7 +127,8 @@ def _context_window(model: Model) -> int:
     return model.context_window
 
 
-def _image_tokens(model: str) -> int:
+def image_tokens(model: str) -> int:
+    """Most input tokens one image is billed as, by the provider's name of the model."""
     for prefix, tokens in IMAGE_TOKENS_MAX_BY_PREFIX:
         if model.startswith(prefix):
             return tokens

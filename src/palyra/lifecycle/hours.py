@@ -14,7 +14,8 @@ from palyra.alerts.hourly import DAY_NS, HOUR_NS, HOURS_OF_DAY, HourlyUse, hour_
 from palyra.alerts.mix import ModelUse, find_shift
 from palyra.alerts.spike import DEFAULTS, find_spike
 from palyra.core.instant import NANOSECONDS, Instant
-from palyra.lifecycle.ports import Records, UsageTotals
+from palyra.lifecycle.ports import Records
+from palyra.lifecycle.usage import UsageTotals
 
 GRACE_NS = 120 * NANOSECONDS
 """An hour is looked at so long after its end, when most of its calls have ended."""

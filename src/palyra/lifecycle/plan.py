@@ -117,7 +117,7 @@ def _plan(survey: Survey, routed: Routed, failed: Decision | None) -> Plan:
     call, labels, engine, now = survey.call, survey.labels, survey.engine, survey.now
     here, advised, judgement, mode = routed.here, routed.recommended, routed.judgement, routed.mode
     route, bound, cost = here.route, here.bound, here.cost
-    shadow = _shadow(routed) if judgement.admitted else None
+    shadow = shadow_for(routed) if judgement.admitted else None
     sheet = cost.billing_sheet(judgement.evaluations)
     later = engine.providers.later(here.model, priority_of(labels.task_class), now)
     request_id = call.request_id if failed is None else next_request_id(failed.request_id)
@@ -141,8 +141,8 @@ def _plan(survey: Survey, routed: Routed, failed: Decision | None) -> Plan:
             _estimate(call, bound, judgement.granted, cost, sheet, route, engine),
             _price(route, sheet, engine),
             _evaluations(judgement),
-            None if judgement.granted is bound else _clamp_record(bound, judgement),
-            _counterfactual(routed, shadow) if judgement.admitted else None,
+            None if judgement.granted is bound else clamp_record(bound, judgement),
+            counterfactual_of(routed, shadow) if judgement.admitted else None,
             None,
             judgement.message,
             call.idempotency_key is not None,
@@ -156,7 +156,7 @@ def _plan(survey: Survey, routed: Routed, failed: Decision | None) -> Plan:
             request_id,
             now,
             Instant(now + LEASE_NS),
-            _holds(judgement, advised, shadow),
+            holds_of(judgement, advised, shadow),
         ),
         sheet,
         advised.route.sheet if advised is not here else None,
@@ -164,14 +164,15 @@ def _plan(survey: Survey, routed: Routed, failed: Decision | None) -> Plan:
     )
 
 
-def _shadow(routed: Routed) -> Shadow | None:
+def shadow_for(routed: Routed) -> Shadow | None:
     """The call under full enforcement of the dry-run policies, on the model that would have served it."""
     here, advised = routed.here, routed.recommended
     granted = routed.judgement.granted if advised is here else advised.bound
     return shadow_of(advised.readings, advised.cost, granted, routed.mode.mode)
 
 
-def _counterfactual(routed: Routed, shadow: Shadow | None) -> Counterfactual | None:
+def counterfactual_of(routed: Routed, shadow: Shadow | None) -> Counterfactual | None:
+    """What full enforcement would have made of an admitted call; None where it would be no different."""
     here, advised = routed.here, routed.recommended
     if advised is here:
         return None if shadow is None else shadow.record(here.cost)
@@ -185,7 +186,7 @@ def _counterfactual(routed: Routed, shadow: Shadow | None) -> Counterfactual | N
     return msgspec.structs.replace(record, would=(*would, *record.would), model=advised.model.id)
 
 
-def _holds(judgement: Judgement, advised: Weighed, shadow: Shadow | None) -> tuple[Hold, ...]:
+def holds_of(judgement: Judgement, advised: Weighed, shadow: Shadow | None) -> tuple[Hold, ...]:
     """One hold per account; a limit binds where the policy is enforced and does more than alert."""
     if not judgement.admitted:
         return ()
@@ -284,7 +285,8 @@ def _price(route: Route, sheet: PriceSheet | None, engine: Engine) -> PriceRecor
     return price_record(sheet, engine.prices.version, known=False)
 
 
-def _clamp_record(asked: Bound, judgement: Judgement) -> ClampRecord | None:
+def clamp_record(asked: Bound, judgement: Judgement) -> ClampRecord | None:
+    """How much less than ``asked`` a call was granted, and by which policy; None if it was not admitted."""
     if not judgement.admitted:
         return None
     tightest = min(judgement.evaluations, key=_slack)

@@ -14,6 +14,7 @@ from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
 Done = Callable[[Exception | None], None]
@@ -166,32 +167,6 @@ class SharedRouting(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class UsageTotals:
-    """Sums of one group of calls. ``cost`` in nano-USD where it is known; ``unpriced`` counts the rest.
-
-    ``asked`` are those of the denied that people were asked about. ``failed`` ended with the error of a
-    provider, or without reaching it. ``latency_ms`` is the sum over the ``timed``: calls settled in time.
-    """
-
-    group: Mapping[str, str]
-    requests: int
-    denied: int
-    estimated: int
-    unpriced: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-    cost: int
-    asked: int = 0
-    clamped: int = 0
-    failed: int = 0
-    timed: int = 0
-    latency_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class AccountStatus:
     """One account of a policy as stored and live.
 
@@ -206,7 +181,7 @@ class AccountStatus:
 
 @dataclass(frozen=True, slots=True)
 class DecisionFilter:
-    """Which decisions to list, newest first; None means any."""
+    """Which decisions to list, newest first; None means any. ``first`` is the least request id wanted."""
 
     principal: str | None = None
     agent: str | None = None
@@ -218,6 +193,7 @@ class DecisionFilter:
     until: Instant | None = None
     before: str | None = None
     limit: int = 50
+    first: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +324,7 @@ class ConfigRecords(Protocol):
         ...
 
 
-class Records(ApprovalRecords, AlertRecords, ConfigRecords, ActivityRecords, Protocol):
+class Records(ApprovalRecords, AlertRecords, ConfigRecords, UsageRecords, ActivityRecords, Protocol):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
 
     def record_denial(self, decision: Decision) -> None:
@@ -365,10 +341,6 @@ class Records(ApprovalRecords, AlertRecords, ConfigRecords, ActivityRecords, Pro
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
         """Decisions, newest first; page on with ``before`` set to the last request id."""
-        ...
-
-    async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
-        """Rollup sums per group (hour, principal, agent, model, provider) in [since, until)."""
         ...
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:

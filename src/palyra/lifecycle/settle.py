@@ -17,10 +17,11 @@ from msgspec import structs
 from palyra.core.instant import Instant
 from palyra.ledger.account import Hold
 from palyra.ledger.event import Expired, Released, Settled
-from palyra.lifecycle.decision import AttemptRecord, CallState, Settlement
+from palyra.lifecycle.decision import AttemptRecord, CallState, Counterfactual, Settlement
 from palyra.lifecycle.plan import Plan
 from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.wire import Reported, UpstreamFailure
+from palyra.pricing.sheet import PriceSheet
 from palyra.pricing.usage import Metered, Usage
 
 SUCCESS = range(200, 300)
@@ -96,6 +97,16 @@ def _settled(plan: Plan | UsualPlan, ending: Ending, metered: Metered) -> Resolu
         # Something was used that has no price, for example a search: the held amount stands in for it.
         cost = plan.decision.cost_bound
         metered = structs.replace(metered, source="estimated", reason="used something that has no price")
+    amounts = used_amounts(usage, cost)
+    overrun = not _is_within(plan, usage, cost) and _is_overrun(plan.reservation.holds, amounts)
+    settlement = _settlement(plan, ending, _SETTLED, metered.reason, metered, cost, overrun)
+    would_cost = settlement.counterfactual_cost
+    shadow = None if would_cost is None or plan.advised_sheet is None else {"cost_usd": would_cost}
+    return Settled(plan.reservation.id, ending.at, amounts, False, shadow), settlement
+
+
+def used_amounts(usage: Usage, cost: int | None) -> dict[str, int]:
+    """What a call used, by metric; no cost where it is not known, which is not zero (L6)."""
     tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
     amounts = {
         "input_tokens": tokens_in,
@@ -105,11 +116,7 @@ def _settled(plan: Plan | UsualPlan, ending: Ending, metered: Metered) -> Resolu
     }
     if cost is not None:
         amounts["cost_usd"] = cost
-    overrun = not _is_within(plan, usage, cost) and _is_overrun(plan.reservation.holds, amounts)
-    settlement = _settlement(plan, ending, _SETTLED, metered.reason, metered, cost, overrun)
-    would_cost = settlement.counterfactual_cost
-    shadow = None if would_cost is None or plan.advised_sheet is None else {"cost_usd": would_cost}
-    return Settled(plan.reservation.id, ending.at, amounts, False, shadow), settlement
+    return amounts
 
 
 def _is_within(plan: Plan | UsualPlan, usage: Usage, cost: int | None) -> bool:
@@ -197,23 +204,38 @@ def _settlement(
 
 
 def _counterfactual_cost(plan: Plan | UsualPlan, metered: Metered, cost: int | None) -> int | None:
-    """What the call would have cost under full enforcement: on the recommended model, within its clamp."""
-    shadow = plan.decision.counterfactual
-    if shadow is None or plan.sheet is None:
+    shadow, sheet = plan.decision.counterfactual, plan.sheet
+    if shadow is None or sheet is None:
         return None
+    if shadow.model is not None:
+        sheet = plan.advised_sheet
+    return would_cost(shadow, plan.granted.choices, sheet, metered.usage, metered.service_tier, cost)
+
+
+def would_cost(
+    shadow: Counterfactual,
+    choices: int,
+    sheet: PriceSheet | None,
+    usage: Usage,
+    service_tier: str | None,
+    cost: int | None,
+) -> int | None:
+    """What a call would have cost under full enforcement: on the recommended model, within its clamp.
+
+    ``sheet`` are the prices of that model, ``cost`` is what the call cost where it ran, all in nano-USD.
+    """
     if shadow.outcome != "admit":
         return 0
-    usage = metered.usage
     most = shadow.clamped_output_tokens
-    if most is not None and usage.output_tokens > most * plan.granted.choices:
-        usage = _shortened(usage, most * plan.granted.choices)
+    if most is not None and usage.output_tokens > most * choices:
+        usage = shortened(usage, most * choices)
     elif shadow.model is None:
         return cost
-    sheet = plan.sheet if shadow.model is None else plan.advised_sheet
-    return None if sheet is None else sheet.cost(usage, metered.service_tier)
+    return None if sheet is None else sheet.cost(usage, service_tier)
 
 
-def _shortened(usage: Usage, most: int) -> Usage:
+def shortened(usage: Usage, most: int) -> Usage:
+    """The same usage, cut off after ``most`` output tokens."""
     audio = min(usage.output_audio_tokens, most)
     reasoning = min(usage.reasoning_tokens, most - audio)
     return structs.replace(usage, output_tokens=most, output_audio_tokens=audio, reasoning_tokens=reasoning)

@@ -78,6 +78,11 @@ class CallCost:
         self._amounts = _NOTHING
         self._others: dict[tuple[UnknownPrice, int], Amounts] | None = None
 
+    @property
+    def ask(self) -> Ask:
+        """What is asked for, as far as its cost goes by it."""
+        return self._ask
+
     def usual(self, bound: Bound) -> Amounts:
         """Upper bounds for policies without a rule of their own; for all, where the price is known."""
         if self._bound is not bound:

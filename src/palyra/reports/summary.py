@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from palyra.core.errors import FieldError
-from palyra.core.instant import Instant, isoformat
+from palyra.core.instant import isoformat
 from palyra.reports.explain import money
+from palyra.reports.routing import percent
+from palyra.reports.usage_window import Stretch
 
 if TYPE_CHECKING:
-    from palyra.lifecycle.ports import UsageTotals
+    from palyra.lifecycle.usage import UsageTotals
 
 GROUPS = ("hour", "principal", "agent", "model", "provider")
 """What the rollups can be grouped by."""
@@ -23,6 +25,11 @@ _COUNTS = (
     "cache_read_tokens",
     "cache_write_tokens",
     "reasoning_tokens",
+    "asked",
+    "clamped",
+    "failed",
+    "timed",
+    "latency_ms",
 )
 
 
@@ -35,28 +42,50 @@ def parse_groups(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(groups))
 
 
-def own_totals(totals: Sequence["UsageTotals"], principal: str) -> list["UsageTotals"]:
-    """The groups of one principal; ``totals`` are grouped by principal at least."""
-    return [each for each in totals if each.group["principal"] == principal]
-
-
 def summary_document(
-    totals: Sequence["UsageTotals"], since: Instant, until: Instant, group_by: Sequence[str]
+    totals: Sequence["UsageTotals"],
+    before: Sequence["UsageTotals"],
+    stretch: Stretch,
+    group_by: Sequence[str],
 ) -> dict[str, object]:
-    """Totals over [since, until) and one entry per group. Costs in nano-USD and USD.
+    """Totals over a stretch, one entry per group, and what changed against the stretch ``before`` it.
 
-    ``unpriced`` counts the calls whose cost is unknown and that are therefore not in ``cost`` (L6).
+    Costs in nano-USD and USD. ``unpriced`` counts the calls whose cost is unknown and that are therefore not
+    in ``cost`` (L6).
     """
     ordered = sorted(totals, key=lambda each: (-each.cost, -each.requests, sorted(each.group.items())))
     return {
-        "since": isoformat(since),
-        "until": isoformat(until),
+        "since": isoformat(stretch.since),
+        "until": isoformat(stretch.until),
         "group_by": list(group_by),
-        "totals": _sums(totals),
-        "groups": [{"group": dict(each.group), **_sums((each,))} for each in ordered] if group_by else [],
+        "totals": sums_document(totals),
+        "previous": {
+            "since": isoformat(stretch.before.since),
+            "until": isoformat(stretch.before.until),
+            "totals": sums_document(before),
+        },
+        "change": _change(totals, before),
+        "groups": [{"group": dict(each.group), **sums_document((each,))} for each in ordered]
+        if group_by
+        else [],
     }
 
 
-def _sums(totals: Sequence["UsageTotals"]) -> dict[str, object]:
-    counts: dict[str, object] = {name: sum(getattr(each, name) for each in totals) for name in _COUNTS}
-    return counts | money("cost", sum(each.cost for each in totals))
+def sums_document(totals: Sequence["UsageTotals"]) -> dict[str, object]:
+    """The figures of all of ``totals`` together: counts, and the cost in nano-USD and USD."""
+    return _counts(totals) | money("cost", sum(each.cost for each in totals))
+
+
+def _counts(totals: Sequence["UsageTotals"]) -> dict[str, object]:
+    return {name: sum(getattr(each, name) for each in totals) for name in _COUNTS}
+
+
+def _change(totals: Sequence["UsageTotals"], before: Sequence["UsageTotals"]) -> dict[str, object]:
+    """How much more each figure is now; ``_percent`` is of the figure before, None where that was 0 (W40)."""
+    document: dict[str, object] = {}
+    for name in (*_COUNTS, "cost"):
+        old = sum(getattr(each, name) for each in before)
+        more = sum(getattr(each, name) for each in totals) - old
+        document |= money(name, more) if name == "cost" else {name: more}
+        document[f"{name}_percent"] = percent(more, old)
+    return document

@@ -18,13 +18,16 @@ from palyra.lifecycle.decision import (
     read_decision,
     read_settlement,
 )
-from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter, UsageTotals
+from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter
+from palyra.lifecycle.usage import UsageTotals
 from palyra.store.activity_kept import KeptActivity
 from palyra.store.derived import Derived, counted, derived
+from palyra.store.history import MemoryHistory
 from palyra.store.kept import Kept, KeptRecords
 from palyra.store.ledger import JournaledLedger, resolve
 from palyra.store.reads import GROUPS
 from palyra.store.records import JournaledRecords, matches, newest
+from palyra.store.usage_kept import KeptUsage, Rollup
 from palyra.store.write import RollupDelta, RollupKey, Write, superseded
 
 
@@ -60,6 +63,7 @@ class MemoryStore:
         self.journal = MemoryJournal(loop)
         self.ledger = JournaledLedger(self.journal, Book())
         self.records = MemoryRecords(self.journal, self.ledger, now)
+        self.history = MemoryHistory(self.journal.writes)
 
     @property
     def writable(self) -> bool:
@@ -70,7 +74,7 @@ class MemoryStore:
         """Nothing to close."""
 
 
-class MemoryRecords(KeptRecords, KeptActivity, JournaledRecords):
+class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
     """The Records port over the kept writes."""
 
     def __init__(self, journal: MemoryJournal, ledger: JournaledLedger, now: Callable[[], Instant]) -> None:
@@ -149,6 +153,16 @@ class MemoryRecords(KeptRecords, KeptActivity, JournaledRecords):
         """See ``Records.save_key``."""
         await super().save_key(key, audit)
         self._keys[key.id] = key
+
+    def _kept_rollups(self) -> list[Rollup]:
+        return [
+            Rollup(
+                Instant(key.hour),
+                {name: str(getattr(key, name)) for name in GROUPS},
+                UsageTotals({}, *delta[:10], *delta[12:]),
+            )
+            for key, delta in self._rollups()
+        ]
 
     def _stored(self) -> dict[str, StoredDecision]:
         found: dict[str, StoredDecision] = {}

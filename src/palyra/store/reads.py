@@ -11,14 +11,8 @@ from palyra.approvals.approval import Approval
 from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey, Balance
 from palyra.lifecycle.decision import CallState, StoredDecision, read_decision, read_settlement
-from palyra.lifecycle.ports import (
-    AccountStatus,
-    AlertFilter,
-    ApprovalFilter,
-    DecisionFilter,
-    NoticeFilter,
-    UsageTotals,
-)
+from palyra.lifecycle.ports import AccountStatus, AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
+from palyra.lifecycle.usage import UsageTotals
 from palyra.store import codec
 from palyra.store.page import line_of, unpack
 from palyra.store.schema import alerts, approvals, balances, decisions, documents, notices, rollups
@@ -42,6 +36,8 @@ def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[S
         query = query.where(decisions.c.at < wanted.until)
     if wanted.before is not None:
         query = query.where(decisions.c.request_id < wanted.before)
+    if wanted.first is not None:
+        query = query.where(decisions.c.request_id >= wanted.first)
     rows = connection.execute(query).all()
     pages = _pages(
         connection,

@@ -149,6 +149,7 @@ def matches(stored: StoredDecision, wanted: DecisionFilter) -> bool:
         and (wanted.since is None or decision.at >= wanted.since)
         and (wanted.until is None or decision.at < wanted.until)
         and (wanted.before is None or decision.request_id < wanted.before)
+        and (wanted.first is None or decision.request_id >= wanted.first)
     )
 
 

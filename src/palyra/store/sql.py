@@ -230,6 +230,22 @@ FORGET_SUMS: Final = (
     "DELETE FROM sessions WHERE first_at >= ?",
 )
 SESSIONS_KEPT: Final = "SELECT principal, session FROM sessions"
+HISTORY: Final[Mapping[str, LiteralString]] = {
+    "history_ends": """
+SELECT coalesce((SELECT max(seq) FROM journal), 0), coalesce((SELECT max(page) FROM documents), 0)
+""",
+    "history_from": "SELECT seq, at FROM journal WHERE seq >= ? ORDER BY seq LIMIT 1",
+    "history_before": """
+SELECT documents FROM journal WHERE seq < ? AND documents > 0 ORDER BY seq DESC LIMIT 1
+""",
+    "history_journal": """
+SELECT seq, records, documents, body FROM journal WHERE seq >= ? AND seq <= ? ORDER BY seq LIMIT ?
+""",
+    "history_documents": """
+SELECT page, body FROM documents WHERE page > ? AND page <= ? ORDER BY page LIMIT ?
+""",
+}
+"""What ``history`` goes through, a few pages at a time."""
 
 DECISION: Final = """
 SELECT state, place, d.body, end_place, e.body FROM decisions

@@ -16,9 +16,11 @@ from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.decision import CallState, StoredDecision
-from palyra.lifecycle.ports import AccountStatus, DecisionFilter, UsageTotals
+from palyra.lifecycle.ports import AccountStatus, DecisionFilter
+from palyra.lifecycle.usage import UsageTotals
 from palyra.store import codec, sql
 from palyra.store.commit import Committer
+from palyra.store.history import SqliteHistory
 from palyra.store.ledger import JournaledLedger
 from palyra.store.lock import OwnerLock
 from palyra.store.migrate import migrate
@@ -67,6 +69,7 @@ class SqliteStore:
             undo.pop_all()
         self._reader = Reader(path, loop)
         self.records = SqliteRecords(self._writer, self.ledger, now, self._reader)
+        self.history = SqliteHistory(self._history_rows)
         self._writer.start()
 
     @property
@@ -82,6 +85,9 @@ class SqliteStore:
     def forget(self, now: Instant) -> None:
         """Drop accounts whose window is over from memory."""
         self.ledger.book.forget_ended(now)
+
+    async def _history_rows(self, name: str, *parameters: int) -> Sequence[Sequence[Any]]:
+        return await self._reader.rows(sql.HISTORY[name], *parameters)
 
     def close(self) -> None:
         """Write what is queued, close every connection, give the file up."""

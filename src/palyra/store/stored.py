@@ -1,4 +1,4 @@
-"""Approvals, alerts, notices and recorded configuration as a database has them: both are asked the same.
+"""Approvals, alerts, notices, configuration and usage as a database has them: both are asked the same.
 
 What gateways go by is read by plain statements; SQLAlchemy loads with the first question of people.
 """
@@ -10,9 +10,11 @@ import msgspec
 
 from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
+from palyra.core.hours import HourRun
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
+from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
 from palyra.store import codec
 from palyra.store.records import JournaledRecords
 
@@ -132,5 +134,49 @@ class StoredRecords(JournaledRecords):
             from palyra.store import activity_reads
 
             return activity_reads.count_latencies(connection, since, until)
+
+        return await self._ask(question)
+
+    async def usage_groups(self, wanted: UsageFilter, group_by: Sequence[str]) -> Sequence[UsageTotals]:
+        """See ``UsageRecords.usage_groups``."""
+
+        def question(connection: "Connection") -> Sequence[UsageTotals]:
+            from palyra.store import usage_reads
+
+            return usage_reads.groups(connection, wanted, group_by)
+
+        return await self._ask(question)
+
+    async def usage_series(
+        self, wanted: UsageFilter, runs: Sequence[HourRun], top: UsageTop | None = None
+    ) -> Sequence[UsageCell]:
+        """See ``UsageRecords.usage_series``."""
+
+        def question(connection: "Connection") -> Sequence[UsageCell]:
+            from palyra.store import usage_reads
+
+            return usage_reads.series(connection, wanted, runs, top)
+
+        return await self._ask(question)
+
+    async def usage_rows(self, question: UsageRows) -> UsagePage:
+        """See ``UsageRecords.usage_rows``."""
+
+        def asked(connection: "Connection") -> UsagePage:
+            from palyra.store import usage_reads
+
+            return usage_reads.rows(connection, question)
+
+        return await self._ask(asked)
+
+    async def usage_hours(
+        self, wanted: UsageFilter, after: Sequence[str] | None, limit: int
+    ) -> Sequence[UsageTotals]:
+        """See ``UsageRecords.usage_hours``."""
+
+        def question(connection: "Connection") -> Sequence[UsageTotals]:
+            from palyra.store import usage_reads
+
+            return usage_reads.hours(connection, wanted, after, limit)
 
         return await self._ask(question)

@@ -20,7 +20,7 @@ from palyra.cli.client import Connector
 from palyra.cli.explain import explain
 from palyra.cli.output import PalyraGroup
 from palyra.cli.usage import start_of
-from palyra.lifecycle.ports import UsageTotals
+from palyra.lifecycle.usage import UsageTotals
 
 LIMIT = ["--interval", "day", "--hard", "5.00"]
 OPTIONS = ["--id", "daily", "--scope", "principal:*", "--metric", "cost_usd", *LIMIT]

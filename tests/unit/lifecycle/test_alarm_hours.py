@@ -11,7 +11,8 @@ from palyra.core.instant import Instant
 from palyra.core.money import NANO_PER_USD
 from palyra.lifecycle.checks import Checks
 from palyra.lifecycle.hours import GRACE_NS, Source, find_shifts, find_spikes, last_hour, read_past
-from palyra.lifecycle.ports import AlertFilter, UsageTotals
+from palyra.lifecycle.ports import AlertFilter
+from palyra.lifecycle.usage import UsageTotals
 
 HOUR = Instant(NOON - HOUR_NS)
 """The last hour that is over when the clock says NOON and a little."""

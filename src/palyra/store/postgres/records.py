@@ -7,7 +7,8 @@ from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.decision import CallState, StoredDecision
-from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter, UsageTotals
+from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter
+from palyra.lifecycle.usage import UsageTotals
 from palyra.store import codec
 from palyra.store.postgres import sql
 from palyra.store.postgres.ledger import SharedLedger

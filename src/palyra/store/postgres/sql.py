@@ -149,6 +149,25 @@ ON CONFLICT (principal, session) DO UPDATE SET
 """,
 )
 """In the order of ``Derived``, for calls that are counted anew."""
+HISTORY: Final[Mapping[str, LiteralString]] = {
+    "history_ends": """
+SELECT coalesce((SELECT max(seq) FROM journal WHERE node = $1), 0),
+  coalesce((SELECT max(page) FROM documents WHERE node = $1), 0)
+""",
+    "history_from": "SELECT seq, at FROM journal WHERE node = $1 AND seq >= $2 ORDER BY seq LIMIT 1",
+    "history_before": """
+SELECT documents FROM journal WHERE node = $1 AND seq < $2 AND documents > 0 ORDER BY seq DESC LIMIT 1
+""",
+    "history_journal": """
+SELECT seq, records, documents, body FROM journal WHERE node = $1 AND seq >= $2 AND seq <= $3
+ORDER BY seq LIMIT $4
+""",
+    "history_documents": """
+SELECT page, body FROM documents WHERE node = $1 AND page > $2 AND page <= $3 ORDER BY page LIMIT $4
+""",
+}
+"""What ``history`` goes through, a few pages of one gateway at a time."""
+HISTORY_NODES: Final = "SELECT id FROM nodes ORDER BY id"
 ENDED: Final = "SELECT request_id FROM decisions WHERE request_id = ANY($1::text[])"
 CLAIM: Final = """
 SELECT request_id, fingerprint, finished, expires_at FROM idempotency WHERE principal = $1 AND key = $2

@@ -26,6 +26,7 @@ from palyra.lifecycle.decision import AnyDecision, Decision, Settlement
 from palyra.lifecycle.ports import Done
 from palyra.lifecycle.waiting import Wait
 from palyra.store.postgres import sql
+from palyra.store.postgres.history import PostgresHistory
 from palyra.store.postgres.ledger import Ending
 from palyra.store.postgres.link import Connection, connect
 from palyra.store.postgres.others import PostgresOthers
@@ -75,6 +76,7 @@ class PostgresStore:
         self.ledger = self._tenure.ledger
         self._reading = Reading(url, scale.name)
         self.records = PostgresRecords(self._tenure.writer, self.ledger, now, self._reading)
+        self.history = PostgresHistory(self._reading.rows)
         self.others = PostgresOthers(self._tenure.writer, self.ledger, self._reading)
         self.routing = SharedRouting(self._reading, lambda: self.node, now)
         self.last_instant = Instant(0)

@@ -1,0 +1,123 @@
+"""Usage by session and tag, and how long calls took: read from sums, whatever the number of calls."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import JSONResponse, Response
+
+from palyra.api.access import OWN, READ, CallerOf, only_principal
+from palyra.api.activity_schemas import UsageLatencies, UsageSession, UsageSessions, UsageTags
+from palyra.api.deps import ApiDeps
+from palyra.api.routes import Routes
+from palyra.api.usage_question import Names
+from palyra.core.errors import FieldError, NotFound
+from palyra.lifecycle.activity import SessionFilter, SessionOrder, SessionPlace
+from palyra.lifecycle.ports import DecisionFilter
+from palyra.reports.explain import decision_page
+from palyra.reports.usage_activity import (
+    latencies_document,
+    read_cursor,
+    session_document,
+    sessions_document,
+    tags_document,
+)
+from palyra.reports.usage_window import read_stretch
+
+PAGE_MAX = 200
+_BEHIND = "~"
+"""Greater than all that a request id may go on with."""
+
+
+class UsageActivity:
+    """Handlers of ``/usage/sessions``, ``/usage/tags`` and ``/usage/latencies``."""
+
+    def __init__(self, deps: ApiDeps) -> None:
+        self._records = deps.records
+        self._clock = deps.clock
+
+    def install(self, routes: Routes) -> None:
+        """Add the routes. Tags and latencies are those of everybody, so they take a viewer."""
+        routes.add("GET", "/usage/sessions", self.list_sessions, OWN, answer=UsageSessions)
+        routes.add("GET", "/usage/sessions/{session:path}", self.get_session, OWN, answer=UsageSession)
+        routes.add("GET", "/usage/tags", self.usage_tags, READ, answer=UsageTags)
+        routes.add("GET", "/usage/latencies", self.usage_latencies, READ, answer=UsageLatencies)
+
+    async def list_sessions(
+        self,
+        caller: CallerOf,
+        since: str | None = None,
+        until: str | None = None,
+        sort: str = "newest",
+        cursor: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+        principal: str | None = None,
+        agent: str | None = None,
+        model: str | None = None,
+    ) -> Response:
+        """Sessions with calls in the period, those with the newest call or the ``dearest`` first.
+
+        The figures are those of the whole session. ``next_cursor`` keeps the period.
+        """
+        order = _order_of(sort)
+        names = Names(principal, agent, model, None).of(only_principal(caller))
+        stretch, after = read_stretch(since, until, self._clock.now()), None
+        if cursor is not None:
+            stretch, place = read_cursor(cursor, sort)
+            after = SessionPlace(*place)
+        wanted = SessionFilter(
+            names.principal, names.agent, names.model, *stretch, order=order, after=after, limit=limit + 1
+        )
+        found = await self._records.sessions(wanted)
+        return JSONResponse(sessions_document(found, wanted, stretch, limit))
+
+    async def get_session(
+        self,
+        session: str,
+        caller: CallerOf,
+        principal: str | None = None,
+        cursor: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
+    ) -> Response:
+        """A session of ``principal`` (the own one by default): its sums, and its calls, newest first."""
+        own = only_principal(caller)
+        names = Names(principal, None, None, None).of(own)
+        whose = names.principal or caller.principal
+        if len(session) > PAGE_MAX or "\0" in session:
+            raise NotFound("There is no such session.")
+        found = await self._records.session(whose, session)
+        if found is None:
+            raise NotFound(f"{whose!r} has no session {session!r} with a call that is over.")
+        wanted = DecisionFilter(
+            principal=whose,
+            session=session,
+            before=found.last_call + _BEHIND if cursor is None else cursor,
+            first=found.first_call,
+            limit=limit + 1,
+        )
+        calls = decision_page(await self._records.decisions(wanted), limit)
+        return JSONResponse({"session": session_document(found), **calls})
+
+    async def usage_tags(
+        self, since: str | None = None, until: str | None = None, tag: str | None = None
+    ) -> Response:
+        """Sums per value of a tag, or of all tags. A call counts for each of its tags."""
+        stretch = read_stretch(since, until, self._clock.now())
+        return JSONResponse(tags_document(await self._records.tags(*stretch, _tag(tag)), stretch))
+
+    async def usage_latencies(self, since: str | None = None, until: str | None = None) -> Response:
+        """How long calls took, by model and provider: quantiles that are at most an eighth off."""
+        stretch = read_stretch(since, until, self._clock.now())
+        return JSONResponse(latencies_document(await self._records.latencies(*stretch), stretch))
+
+
+def _order_of(text: str) -> SessionOrder:
+    try:
+        return SessionOrder(text)
+    except ValueError:
+        raise FieldError("sort", f"{text!r} is not one of: {', '.join(SessionOrder)}.") from None
+
+
+def _tag(text: str | None) -> str | None:
+    if text is not None and "\0" in text:
+        raise FieldError("tag", "must not have a NUL in it.")
+    return text

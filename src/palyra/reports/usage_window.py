@@ -1,0 +1,55 @@
+"""The stretch of time that a report is about, from what somebody wrote."""
+
+import re
+from typing import NamedTuple
+
+from palyra.core.errors import FieldError
+from palyra.core.instant import END_OF_TIME, NANOSECONDS, Instant, parse_instant
+
+DAY_NS = 86_400 * NANOSECONDS
+SPAN_DAYS_MAX = 366
+DEFAULT_SPAN = "30d"
+_SPAN = re.compile(r"([0-9]{1,5})([hdw])")
+_UNITS = {"h": 3_600 * NANOSECONDS, "d": DAY_NS, "w": 7 * DAY_NS}
+_HOW = "write RFC 3339 such as 2026-12-31T00:00:00Z, or a span such as 24h, 7d or 4w"
+
+
+class Stretch(NamedTuple):
+    """``since <= t < until``."""
+
+    since: Instant
+    until: Instant
+
+    @property
+    def before(self) -> "Stretch":
+        """The stretch of the same length that ends where this one begins."""
+        return Stretch(Instant(2 * self.since - self.until), self.since)
+
+
+def read_stretch(since: str | None, until: str | None, now: Instant) -> Stretch:
+    """``until`` (by default now) as a time or a span before now, ``since`` as one or a span before it.
+
+    Raises FieldError("since") or FieldError("until").
+    """
+    # One past now: what is counted in this very hour belongs to it.
+    end = Instant(now + 1) if until is None else _read("until", until, now)
+    start = _read("since", since if since is not None else DEFAULT_SPAN, end)
+    if start >= end:
+        raise FieldError("since", "must be before 'until'.")
+    if end - start > SPAN_DAYS_MAX * DAY_NS:
+        raise FieldError("since", f"must be at most {SPAN_DAYS_MAX} days before 'until'.")
+    return Stretch(start, end)
+
+
+def _read(field: str, text: str, before: Instant) -> Instant:
+    span = _SPAN.fullmatch(text)
+    if span is not None:
+        found = before - int(span[1]) * _UNITS[span[2]]
+    else:
+        try:
+            found = parse_instant(text)
+        except (ValueError, OverflowError):
+            raise FieldError(field, f"{text!r} is neither a time nor a span; {_HOW}.") from None
+    if not 0 <= found < END_OF_TIME:
+        raise FieldError(field, "is out of range; write a time from 1970 to 2261.")
+    return Instant(found)
