@@ -11,9 +11,9 @@ A late settlement comes as the difference to what was counted before, so that ea
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import add
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from palyra.core.latency import bucket_of
 from palyra.lifecycle.decision import AnyDecision, CallState, Settlement
@@ -22,6 +22,9 @@ from palyra.store.write import NOTHING, RollupDelta, RollupKey, Write, denial_de
 Row = tuple[Any, ...]
 Counted = tuple[AnyDecision, RollupKey, RollupDelta]
 """A call, the cell that it belongs to, and what it adds."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 SESSION_FIGURES = ("requests", "denied", "failed", "input_tokens", "output_tokens", "cost")
 
@@ -33,58 +36,6 @@ class Derived(NamedTuple):
     latencies: list[Row]
     tags: list[Row]
     sessions: list[Row]
-
-
-class _Alike:
-    """Calls of one cell, session and set of tags."""
-
-    __slots__ = ("deltas", "first", "last")
-
-    def __init__(self, decision: AnyDecision, delta: RollupDelta) -> None:
-        self.first = self.last = decision
-        self.deltas = [delta]
-
-    def add(self, decision: AnyDecision, delta: RollupDelta) -> None:
-        self.deltas.append(delta)
-        request_id = decision.request_id
-        if request_id > self.last.request_id:
-            self.last = decision
-        elif request_id < self.first.request_id:
-            self.first = decision
-
-    def total(self) -> RollupDelta:
-        deltas = self.deltas
-        return deltas[0] if len(deltas) == 1 else RollupDelta(*map(sum, zip(*deltas, strict=True)))
-
-
-class _Session:
-    """What calls add to one session."""
-
-    __slots__ = ("figures", "first", "last")
-
-    def __init__(self, first: AnyDecision, last: AnyDecision, figures: Sequence[int]) -> None:
-        self.first, self.last, self.figures = first, last, figures
-
-    def plus(self, first: AnyDecision, last: AnyDecision, figures: Sequence[int]) -> "_Session":
-        return _Session(
-            min(self.first, first, key=_id_of),
-            max(self.last, last, key=_id_of),
-            list(map(add, self.figures, figures)),
-        )
-
-    def row(self) -> Row:
-        first, last = self.first, self.last
-        return (
-            last.principal,
-            last.session,
-            first.at,
-            last.at,
-            first.request_id,
-            last.request_id,
-            last.agent or "",
-            last.model,
-            *self.figures,
-        )
 
 
 def counted(batch: Iterable[Write]) -> list[Counted]:
@@ -106,67 +57,81 @@ def counted_call(state: CallState, decision: AnyDecision, end: Settlement | None
 
 def derived(calls: Sequence[Counted]) -> Derived:
     """What these calls add, row by row. Calls alike are put together first: a commit has many of them."""
-    groups = _grouped(calls)
-    cells: dict[RollupKey, RollupDelta] = {}
-    latencies: Counter[tuple[int, str, str, int]] = Counter()
-    tags: dict[tuple[int, str, str], Sequence[int]] = {}
-    sessions: dict[tuple[str, str], _Session] = {}
-    for (cell, session, _), group in groups.items():
-        total = group.total()
-        before = cells.get(cell)
-        cells[cell] = total if before is None else before.plus(total)
-        if total.timed:
-            _add_latencies(latencies, cell, group.deltas)
-        first, last = group.first, group.last
-        if last.tags:
-            _add_tags(tags, cell.hour, last, total)
+    cells: dict[RollupKey, list[RollupDelta]] = {}
+    tagged: dict[tuple[int, int], tuple[int, AnyDecision, list[RollupDelta]]] = {}
+    sessions: dict[tuple[str, str], list[Counted]] = {}
+    for call in calls:
+        decision, cell, delta = call
+        _append(cells, cell, delta)
+        session = decision.session
         if session is not None:
-            place, figures = (cell.principal, session), _session_figures(total)
-            known = sessions.get(place)
-            sessions[place] = (
-                _Session(first, last, figures) if known is None else known.plus(first, last, figures)
-            )
+            _append(sessions, (cell.principal, session), call)
+        tags = decision.tags
+        if tags:
+            # The same tags of one key are one object; others are told apart when they are written out.
+            place = cell.hour, id(tags)
+            group = tagged.get(place)
+            if group is None:
+                tagged[place] = cell.hour, decision, [delta]
+            else:
+                group[2].append(delta)
     return Derived(
-        [(*cell, *cells[cell]) for cell in sorted(cells)],
-        [(*each, latencies[each]) for each in sorted(latencies)],
-        [(*tag, *tags[tag]) for tag in sorted(tags)],
-        [sessions[place].row() for place in sorted(sessions)],
+        [(*cell, *_total(cells[cell])) for cell in sorted(cells)],
+        _latency_rows(cells),
+        _tag_rows(tagged.values()),
+        [_session_row(sessions[place]) for place in sorted(sessions)],
     )
 
 
-def _grouped(calls: Sequence[Counted]) -> dict[tuple[RollupKey, str | None, int], _Alike]:
-    groups: dict[tuple[RollupKey, str | None, int], _Alike] = {}
-    for decision, cell, delta in calls:
-        tags = decision.tags
-        # The same tags of one key are one object; others are told apart when they are written out.
-        place = cell, decision.session, id(tags) if tags else 0
-        group = groups.get(place)
-        if group is None:
-            groups[place] = _Alike(decision, delta)
-        else:
-            group.add(decision, delta)
-    return groups
+def _append(groups: dict[_Key, list[_Value]], key: _Key, value: _Value) -> None:
+    found = groups.get(key)
+    if found is None:
+        groups[key] = [value]
+    else:
+        found.append(value)
 
 
-def _add_latencies(
-    latencies: Counter[tuple[int, str, str, int]], cell: RollupKey, deltas: Sequence[RollupDelta]
-) -> None:
-    for milliseconds, calls in Counter([each.latency_ms for each in deltas if each.timed]).items():
-        latencies[cell.hour, cell.provider, cell.model, bucket_of(milliseconds)] += calls
+def _total(deltas: Sequence[RollupDelta]) -> Sequence[int]:
+    return deltas[0] if len(deltas) == 1 else list(map(sum, zip(*deltas, strict=True)))
 
 
-def _add_tags(
-    tags: dict[tuple[int, str, str], Sequence[int]], hour: int, decision: AnyDecision, total: RollupDelta
-) -> None:
-    figures = (total.requests, total.input_tokens, total.output_tokens, total.cost)
-    if any(figures):
-        for name, value in decision.tags.items():
-            before = tags.get((hour, name, value))
-            tags[hour, name, value] = figures if before is None else list(map(add, before, figures))
+def _latency_rows(cells: Mapping[RollupKey, Sequence[RollupDelta]]) -> list[Row]:
+    latencies: Counter[tuple[int, str, str, int]] = Counter()
+    for cell, deltas in cells.items():
+        for milliseconds, calls in Counter([each.latency_ms for each in deltas if each.timed]).items():
+            latencies[cell.hour, cell.provider, cell.model, bucket_of(milliseconds)] += calls
+    return [(*each, latencies[each]) for each in sorted(latencies)]
 
 
-def _session_figures(total: RollupDelta) -> Sequence[int]:
+def _tag_rows(groups: Iterable[tuple[int, AnyDecision, Sequence[RollupDelta]]]) -> list[Row]:
+    sums: dict[tuple[int, str, str], Sequence[int]] = {}
+    for hour, decision, deltas in groups:
+        total = RollupDelta(*_total(deltas))
+        figures = (total.requests, total.input_tokens, total.output_tokens, total.cost)
+        if any(figures):
+            for name, value in decision.tags.items():
+                before = sums.get((hour, name, value))
+                sums[hour, name, value] = figures if before is None else list(map(add, before, figures))
+    return [(*tag, *sums[tag]) for tag in sorted(sums)]
+
+
+def _session_row(calls: Sequence[Counted]) -> Row:
+    if len(calls) == 1:
+        ((first, _, total),) = calls
+        last = first
+    else:
+        first = min(calls, key=_id_of)[0]
+        last = max(calls, key=_id_of)[0]
+        total = RollupDelta(*_total([delta for _, _, delta in calls]))
     return (
+        last.principal,
+        last.session,
+        first.at,
+        last.at,
+        first.request_id,
+        last.request_id,
+        last.agent or "",
+        last.model,
         total.requests,
         total.denied,
         total.failed,
@@ -176,5 +141,5 @@ def _session_figures(total: RollupDelta) -> Sequence[int]:
     )
 
 
-def _id_of(decision: AnyDecision) -> str:
-    return decision.request_id
+def _id_of(call: Counted) -> str:
+    return call[0].request_id
