@@ -4,10 +4,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import READ, WRITE, CallerOf
+from palyra.api.bodies import KeyBody
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import Routes
-from palyra.api.schemas import KeyBody, KeyCreated, KeyPage
+from palyra.api.schemas import KeyCreated, KeyPage
 from palyra.identity.keys import parse_grant
 from palyra.lifecycle.rules import key_document
 
@@ -22,8 +23,10 @@ class Keys:
     def install(self, routes: Routes) -> None:
         """Add the routes."""
         routes.add("GET", "/keys", self.list_keys, READ, answer=KeyPage)
-        routes.add("POST", "/keys", self.create_key, WRITE, body=KeyBody, answer=KeyCreated, status=201)
-        routes.add("DELETE", "/keys/{key_id}", self.revoke_key, WRITE, status=204)
+        routes.add(
+            "POST", "/keys", self.create_key, WRITE, body=KeyBody, answer=KeyCreated, status=201, also=(503,)
+        )
+        routes.add("DELETE", "/keys/{key_id}", self.revoke_key, WRITE, status=204, also=(409, 503))
 
     async def list_keys(self) -> Response:
         """Every key ever made, revoked ones included; none in clear."""
