@@ -132,12 +132,41 @@ def test_a_good_request_of_every_route(world: World) -> None:
     ordered = sorted(world.operations(), key=lambda each: name_of(each) in last)
     with requests.Session() as session:
         for operation in ordered:
-            case = operation.Case(
-                path_parameters={each.name: world.ids[each.name] for each in operation.path_parameters},
-                body=BODIES.get(name_of(operation), NOT_SET),
-                media_type="application/json" if name_of(operation) in BODIES else None,
-            )
+            case = case_of(world, operation, {})
             assert drive(world, "owner", case, session) < 300, operation.label
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "role", "changes"),
+    [
+        ("create_budget", 409, "owner", {"body": {"id": "wide", **POLICY}}),
+        ("put_budget", 201, "owner", {"path_parameters": {"policy_id": "a-new-one"}, "body": POLICY}),
+        ("put_budget", 409, "owner", {"path_parameters": {"policy_id": "wide"}, "body": POLICY}),
+        (
+            "put_budget",
+            412,
+            "owner",
+            {"path_parameters": {"policy_id": "none"}, "headers": {"If-Match": "7"}},
+        ),
+        ("put_budget", 403, "viewer", {}),
+        ("get_budget", 404, "owner", {"path_parameters": {"policy_id": "no-such"}}),
+        ("get_decision", 404, "bob", {}),
+        ("delete_budget", 409, "owner", {"path_parameters": {"policy_id": "wide"}}),
+        ("decide_approval", 403, "bob", {}),
+        ("decide_approval", 400, "owner", {"body": b"{"}),
+        ("decide_approval", 413, "owner", {"body": b" " * (1024 * 1024 + 1)}),
+        ("revoke_approval", 401, "none", {}),
+        ("explain_call", 404, "caller", {"body": {"prompt": "hi", "model": "no-such-model"}}),
+        ("test_connection", 404, "owner", {"body": {"provider": "nobody"}}),
+        ("list_decisions", 422, "owner", {"query": {"limit": 0}}),
+    ],
+)
+def test_each_kind_of_answer_is_declared(
+    name: str, status: int, role: str, changes: Mapping[str, Any], world: World
+) -> None:
+    (operation,) = (each for each in world.operations() if name_of(each) == name)
+    with requests.Session() as session:
+        assert drive(world, role, case_of(world, operation, changes), session) == status
 
 
 @pytest.mark.parametrize(("role", "count"), [("owner", 6), ("viewer", 2), ("caller", 2), ("none", 1)])
@@ -149,6 +178,17 @@ def test_good_and_bad_requests_of_every_route(role: str, count: int, world: Worl
 @pytest.mark.parametrize("role", ["owner", "admin", "operator", "viewer", "caller", "bob", "none"])
 def test_many_requests_of_every_route(role: str, world: World) -> None:
     fuzz(world, role, 500)
+
+
+def case_of(world: World, operation: Operation, changes: Mapping[str, Any]) -> Case:
+    """A good request, but for ``changes``."""
+    name = name_of(operation)
+    parts = {
+        "path_parameters": {each.name: world.ids[each.name] for each in operation.path_parameters},
+        "body": BODIES.get(name, NOT_SET),
+        "media_type": "application/json" if name in BODIES else None,
+    }
+    return operation.Case(**{**parts, **changes})
 
 
 def name_of(operation: Operation) -> str:

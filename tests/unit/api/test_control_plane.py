@@ -250,6 +250,28 @@ def test_a_key_is_in_clear_once_and_stops_with_its_revocation(plane: Any) -> Non
     assert plane.call("DELETE", f"/api/v1/keys/{key_id}", "admin").status_code == 204
 
 
+def test_a_client_that_lost_the_answer_makes_no_second_key(plane: Any) -> None:
+    def make(token: str, principal: str = "bob") -> Any:
+        headers = {"idempotency-key": token}
+        return plane.call("POST", "/api/v1/keys", "admin", json={"principal": principal}, headers=headers)
+
+    made, again, other = make("t-1"), make("t-1"), make("t-1", "carol")
+    assert (made.status_code, again.status_code, other.status_code) == (201, 409, 422)
+    assert again.json()["key_id"] == made.json()["id"]
+    assert (again.json()["code"], other.json()["code"]) == ("already_exists", "idempotency_mismatch")
+    assert made.json()["key"] not in again.text
+    keys = plane.call("GET", "/api/v1/keys", "viewer").json()["items"]
+    assert [each["principal"] for each in keys if each["principal"] in ("bob", "carol")] == ["bob"]
+
+
+@pytest.mark.parametrize("tokens", [[""], ["k" * 257], ["a", "b"], ["\xe9"]])
+def test_an_idempotency_key_that_cannot_be_accepted_is_named(plane: Any, tokens: list[str]) -> None:
+    headers = [("authorization", f"Bearer {plane.keys['admin']}".encode())]
+    headers += [("idempotency-key", each.encode("latin-1")) for each in tokens]
+    answer = plane.client.post("/api/v1/keys", json={"principal": "bob"}, headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (400, "Idempotency-Key")
+
+
 def test_an_admin_cannot_make_or_revoke_an_owner(plane: Any) -> None:
     answer = plane.call("POST", "/api/v1/keys", "admin", json={"principal": "x", "roles": ["owner"]})
     assert (answer.status_code, answer.json()["field"]) == (422, "roles")
