@@ -169,15 +169,16 @@ def test_each_kind_of_answer_is_declared(
         assert drive(world, role, case_of(world, operation, changes), session) == status
 
 
-@pytest.mark.parametrize(("role", "count"), [("owner", 6), ("viewer", 2), ("caller", 2), ("none", 1)])
+@pytest.mark.parametrize(("role", "count"), [("owner", 4), ("viewer", 2), ("caller", 2), ("none", 1)])
 def test_good_and_bad_requests_of_every_route(role: str, count: int, world: World) -> None:
     fuzz(world, role, count)
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("role", ["owner", "admin", "operator", "viewer", "caller", "bob", "none"])
 def test_many_requests_of_every_route(role: str, world: World) -> None:
-    fuzz(world, role, 500)
+    fuzz(world, role, 100)
 
 
 def case_of(world: World, operation: Operation, changes: Mapping[str, Any]) -> Case:
