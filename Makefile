@@ -9,7 +9,7 @@ PYTEST := $(RUN) pytest --durations=10 --durations-min=1.0
 # Tests of one file stay in one process: they share its model server.
 PARALLEL := -n 2 --dist loadfile
 # What a daemon does must not depend on where its ledger is.
-ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,alerts budgets_at_run_time capacity clamp concurrency \
+ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time capacity clamp concurrency \
 	counted_estimate degrade explain_is_what_happens failover_keys \
 	disconnects idempotency labels modes overrun revocation simulate streams unknown_price weaknesses windows)) \
 	tests/faults/test_people.py

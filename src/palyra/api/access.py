@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
+from palyra.api.parameters import check_parameters
 from palyra.core.errors import Forbidden, InvalidApiKey
 from palyra.identity.keys import Role, Subject
 from palyra.lifecycle.rules import Rules
@@ -45,7 +46,8 @@ class Guard:
         self._rules = rules
 
     async def __call__(self, request: Request) -> None:
-        """Raises InvalidApiKey without a good key, Forbidden where its roles do not reach."""
+        """Raises InvalidApiKey without a good key, Forbidden where its roles do not reach, FieldError for
+        a parameter that the route does not have."""
         if self.access.role is None:
             return
         subject = self._rules.snapshot.subject(clear_key(request))
@@ -55,6 +57,7 @@ class Guard:
             )
         if not subject.may_act_as(self.access.role):
             raise Forbidden(f"This needs the role {self.access.role.value!r} or a higher one.")
+        check_parameters(request)
         request.state.subject = subject
 
 

@@ -9,14 +9,13 @@ from starlette.responses import JSONResponse, Response
 
 from palyra.alerts.alert import Alert, AlertState, Kind, NoticeState
 from palyra.api.access import OPERATE, OWN, READ, CallerOf, only_principal
+from palyra.api.bodies import NOTE_CHARS_MAX, AlertAcknowledgement, MessageTest
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import Routes
 from palyra.api.schemas import (
-    AlertAcknowledgement,
     AlertPage,
     AlertShown,
-    MessageTest,
     NoticePage,
     NoticeShown,
     TestedTargets,
@@ -28,7 +27,6 @@ from palyra.lifecycle.ports import AlertFilter, NoticeFilter
 from palyra.reports.alerts import alert_document, notice_document
 
 PAGE_MAX = 200
-NOTE_CHARS_MAX = 1_000
 
 
 class Alerts:
@@ -40,15 +38,34 @@ class Alerts:
 
     def install(self, routes: Routes) -> None:
         """Add the routes."""
-        routes.add("GET", "/alerts", self.list_alerts, OWN, answer=AlertPage)
-        routes.add("GET", "/alerts/notices", self.list_notices, READ, answer=NoticePage)
+        routes.add("GET", "/alerts", self.list_alerts, OWN, answer=AlertPage, also=(503,))
+        routes.add("GET", "/alerts/notices", self.list_notices, READ, answer=NoticePage, also=(503,))
         routes.add(
-            "POST", "/alerts/notices/{notice_id}/retry", self.retry_notice, OPERATE, answer=NoticeShown
+            "POST",
+            "/alerts/notices/{notice_id}/retry",
+            self.retry_notice,
+            OPERATE,
+            answer=NoticeShown,
+            also=(409, 503),
         )
         routes.add(
-            "POST", "/alerts/test", self.test_messages, OPERATE, body=MessageTest, answer=TestedTargets
+            "POST",
+            "/alerts/test",
+            self.test_messages,
+            OPERATE,
+            body=MessageTest,
+            answer=TestedTargets,
+            also=(404, 409, 503),
         )
-        routes.add("GET", "/alerts/{alert_id}", self.get_alert, OWN, answer=AlertShown)
+        routes.add(
+            "GET",
+            "/alerts/{alert_id}",
+            self.get_alert,
+            OWN,
+            answer=AlertShown,
+            also=(503,),
+            headers=("ETag",),
+        )
         routes.add(
             "POST",
             "/alerts/{alert_id}/acknowledge",
@@ -56,6 +73,8 @@ class Alerts:
             OPERATE,
             body=AlertAcknowledgement,
             answer=AlertShown,
+            also=(409, 503),
+            headers=("ETag",),
         )
 
     async def list_alerts(

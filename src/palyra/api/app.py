@@ -1,10 +1,8 @@
 """The control plane as one ASGI application."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import PUBLIC, check_access
@@ -40,20 +38,10 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
 
     async def openapi() -> Response:
         """This document."""
-        return JSONResponse(openapi_document(app))
+        return JSONResponse(routes.document())
 
     routes.add("GET", "/openapi.json", openapi, PUBLIC)
     handle_problems(app)
     check_access(app)
     app.add_middleware(Door, hosts=deps.hosts)
     return app
-
-
-def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI 3.1 description of every route, with ``x-palyra-role`` on those that need one."""
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    document.setdefault("components", {})["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer"},
-        "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-    }
-    return document

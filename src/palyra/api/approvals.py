@@ -8,17 +8,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OPERATE, OWN, CallerOf, only_principal
+from palyra.api.bodies import ApprovalDecision, ApprovalRevocation, OverrideRequest
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.offers import as_written, read_decision, read_revocation, read_wish
 from palyra.api.routes import PREFIX, Routes
-from palyra.api.schemas import (
-    ApprovalDecision,
-    ApprovalPage,
-    ApprovalRevocation,
-    ApprovalShown,
-    OverrideRequest,
-)
+from palyra.api.schemas import ApprovalPage, ApprovalShown
 from palyra.approvals.approval import Approval, GrantKind, State
 from palyra.budgets.fields import as_choice
 from palyra.budgets.policy import Policy
@@ -45,8 +40,16 @@ class Approvals:
 
     def install(self, routes: Routes) -> None:
         """Add the routes."""
-        routes.add("GET", "/approvals", self.list_approvals, OWN, answer=ApprovalPage)
-        routes.add("GET", "/approvals/{approval_id}", self.get_approval, OWN, answer=ApprovalShown)
+        routes.add("GET", "/approvals", self.list_approvals, OWN, answer=ApprovalPage, also=(503,))
+        routes.add(
+            "GET",
+            "/approvals/{approval_id}",
+            self.get_approval,
+            OWN,
+            answer=ApprovalShown,
+            also=(503,),
+            headers=("ETag",),
+        )
         routes.add(
             "POST",
             "/approvals/{approval_id}/decision",
@@ -54,6 +57,8 @@ class Approvals:
             OPERATE,
             body=ApprovalDecision,
             answer=ApprovalShown,
+            also=(409, 503),
+            headers=("ETag",),
         )
         routes.add(
             "POST",
@@ -62,6 +67,8 @@ class Approvals:
             OPERATE,
             body=ApprovalRevocation,
             answer=ApprovalShown,
+            also=(409, 503),
+            headers=("ETag",),
         )
         routes.add(
             "POST",
@@ -71,12 +78,14 @@ class Approvals:
             body=OverrideRequest,
             answer=ApprovalShown,
             status=201,
+            also=(200, 403, 409, 503),
+            headers=("ETag",),
         )
 
     async def list_approvals(
         self,
         caller: CallerOf,
-        state: str | None = None,
+        state: Annotated[str | None, Query(json_schema_extra={"enum": list(State)})] = None,
         requester: str | None = None,
         policy_id: str | None = None,
         cursor: str | None = None,

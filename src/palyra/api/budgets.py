@@ -4,10 +4,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OWN, READ, WRITE, CallerOf, only_principal
+from palyra.api.bodies import PolicyBody, PolicyPut
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import PREFIX, Routes
-from palyra.api.schemas import PolicyBody, PolicyPage, PolicyShown, PolicyStatus
+from palyra.api.schemas import PolicyPage, PolicyShown, PolicyStatus
 from palyra.budgets.policy import Policy, policy_to_dict
 from palyra.budgets.terms import EACH, ScopeKind
 from palyra.budgets.windows import Interval, window_at
@@ -31,12 +32,47 @@ class Budgets:
         """Add the routes."""
         routes.add("GET", "/budgets", self.list_budgets, READ, answer=PolicyPage)
         routes.add(
-            "POST", "/budgets", self.create_budget, WRITE, body=PolicyBody, answer=PolicyShown, status=201
+            "POST",
+            "/budgets",
+            self.create_budget,
+            WRITE,
+            body=PolicyBody,
+            answer=PolicyShown,
+            status=201,
+            also=(409, 412, 503),
+            headers=("ETag", "Location"),
         )
-        routes.add("GET", "/budgets/{policy_id}", self.get_budget, READ, answer=PolicyShown)
-        routes.add("PUT", "/budgets/{policy_id}", self.put_budget, WRITE, body=PolicyBody, answer=PolicyShown)
-        routes.add("DELETE", "/budgets/{policy_id}", self.delete_budget, WRITE, status=204)
-        routes.add("GET", "/budgets/{policy_id}/status", self.budget_status, OWN, answer=PolicyStatus)
+        routes.add(
+            "GET", "/budgets/{policy_id}", self.get_budget, READ, answer=PolicyShown, headers=("ETag",)
+        )
+        routes.add(
+            "PUT",
+            "/budgets/{policy_id}",
+            self.put_budget,
+            WRITE,
+            body=PolicyPut,
+            answer=PolicyShown,
+            also=(201, 409, 412, 503),
+            headers=("ETag",),
+            takes=("If-Match", "If-None-Match"),
+        )
+        routes.add(
+            "DELETE",
+            "/budgets/{policy_id}",
+            self.delete_budget,
+            WRITE,
+            status=204,
+            also=(409, 412, 503),
+            takes=("If-Match", "If-None-Match"),
+        )
+        routes.add(
+            "GET",
+            "/budgets/{policy_id}/status",
+            self.budget_status,
+            OWN,
+            answer=PolicyStatus,
+            also=(503,),
+        )
 
     async def list_budgets(self) -> Response:
         """Every budget in force or disabled, by id."""

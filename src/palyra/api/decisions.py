@@ -27,8 +27,10 @@ class Decisions:
 
     def install(self, routes: Routes) -> None:
         """Add the routes."""
-        routes.add("GET", "/decisions", self.list_decisions, READ, answer=DecisionPage)
-        routes.add("GET", "/decisions/{request_id}", self.get_decision, OWN, answer=DecisionShown)
+        routes.add("GET", "/decisions", self.list_decisions, READ, answer=DecisionPage, also=(503,))
+        routes.add(
+            "GET", "/decisions/{request_id}", self.get_decision, OWN, answer=DecisionShown, also=(503,)
+        )
 
     async def list_decisions(
         self,
@@ -37,7 +39,7 @@ class Decisions:
         session: str | None = None,
         model: str | None = None,
         outcome: str | None = None,
-        state: str | None = None,
+        state: Annotated[str | None, Query(json_schema_extra={"enum": list(CallState)})] = None,
         since: str | None = None,
         until: str | None = None,
         cursor: str | None = None,

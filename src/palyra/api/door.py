@@ -29,11 +29,6 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        host = host_name(Headers(scope=scope).get("host", ""))
-        if ANY_HOST not in self._hosts and host not in self._hosts:
-            message = f"This daemon does not answer for the host {host[:100]!r}."
-            await problem_of(WrongHost(message))(scope, receive, send)
-            return
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -42,6 +37,11 @@ class Door:
                     headers.setdefault(name, value)
             await send(message)
 
+        host = host_name(Headers(scope=scope).get("host", ""))
+        if ANY_HOST not in self._hosts and host not in self._hosts:
+            message = f"This daemon does not answer for the host {host[:100]!r}."
+            await problem_of(WrongHost(message))(scope, receive, marked)
+            return
         await self._app(scope, receive, marked)
 
 

@@ -4,10 +4,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import READ, WRITE, CallerOf
+from palyra.api.bodies import KeyBody
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import Routes
-from palyra.api.schemas import KeyBody, KeyCreated, KeyPage
+from palyra.api.schemas import KeyCreated, KeyPage
+from palyra.core.errors import InvalidRequest
+from palyra.core.limits import IDEMPOTENCY_KEY_BYTES_MAX
 from palyra.identity.keys import parse_grant
 from palyra.lifecycle.rules import key_document
 
@@ -22,8 +25,18 @@ class Keys:
     def install(self, routes: Routes) -> None:
         """Add the routes."""
         routes.add("GET", "/keys", self.list_keys, READ, answer=KeyPage)
-        routes.add("POST", "/keys", self.create_key, WRITE, body=KeyBody, answer=KeyCreated, status=201)
-        routes.add("DELETE", "/keys/{key_id}", self.revoke_key, WRITE, status=204)
+        routes.add(
+            "POST",
+            "/keys",
+            self.create_key,
+            WRITE,
+            body=KeyBody,
+            answer=KeyCreated,
+            status=201,
+            also=(409, 503),
+            takes=("Idempotency-Key",),
+        )
+        routes.add("DELETE", "/keys/{key_id}", self.revoke_key, WRITE, status=204, also=(409, 503))
 
     async def list_keys(self) -> Response:
         """Every key ever made, revoked ones included; none in clear."""
@@ -32,12 +45,31 @@ class Keys:
         )
 
     async def create_key(self, request: Request, caller: CallerOf) -> Response:
-        """Make a key. The field ``key`` of this answer is the only place where it is ever in clear."""
+        """Make a key. The field ``key`` of this answer is the only place where it is ever in clear.
+
+        With an ``Idempotency-Key`` a principal makes one key, however often it asks: a repeat is a 409 with
+        the id of that key, and with another body a 422.
+        """
+        token = _token(request)
         draft = parse_grant(await read_document(request, self._bytes_max))
-        key, clear = await self._rules.create_key(draft, issuer=caller)
+        key, clear = await self._rules.create_key(draft, issuer=caller, token=token)
         return JSONResponse({**key_document(key), "key": clear}, 201)
 
     async def revoke_key(self, key_id: str, caller: CallerOf) -> Response:
         """Revoke a key; its next call is refused."""
         await self._rules.revoke_key(key_id, by=caller)
         return Response(status_code=204)
+
+
+def _token(request: Request) -> str | None:
+    """The Idempotency-Key as the data plane reads it, None without one. Raises InvalidRequest."""
+    values = request.headers.getlist("idempotency-key")
+    if not values:
+        return None
+    token = values[0]
+    if len(values) > 1 or not 0 < len(token) <= IDEMPOTENCY_KEY_BYTES_MAX or not token.isascii():
+        raise InvalidRequest(
+            f"Idempotency-Key must be said once, with 1 to {IDEMPOTENCY_KEY_BYTES_MAX} ASCII characters.",
+            param="Idempotency-Key",
+        )
+    return token

@@ -8,14 +8,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OPERATE, OWN, READ, WRITE, CallerOf, clear_key, only_principal
+from palyra.api.bodies import ConnectionTest, ModelQuestion
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import Routes
-from palyra.api.schemas import CallExplained, ConnectionTest, Listing, ModelQuestion, ModelStatus, Tested
+from palyra.api.schemas import CallExplained, Listing, ModelStatus, Tested
+from palyra.api.timeouts import TIMEOUT_MS, TIMEOUT_MS_LEAST, TIMEOUT_MS_MOST
 from palyra.core.errors import FieldError
-
-TIMEOUT_MS = 5_000
-TIMEOUT_MS_LEAST, TIMEOUT_MS_MOST = 100, 60_000
 
 
 class Models:
@@ -31,7 +30,13 @@ class Models:
         routes.add("GET", "/models/list", self.list_models_too, READ, answer=Listing)
         routes.add("GET", "/models/status", self.model_status, READ, answer=ModelStatus)
         routes.add(
-            "POST", "/models/explain", self.explain_call, OWN, answer=CallExplained, body=ModelQuestion
+            "POST",
+            "/models/explain",
+            self.explain_call,
+            OWN,
+            answer=CallExplained,
+            body=ModelQuestion,
+            also=(402, 403, 404, 503),
         )
         routes.add(
             "POST",
@@ -40,8 +45,9 @@ class Models:
             OPERATE,
             answer=Tested,
             body=ConnectionTest,
+            also=(404, 429, 503),
         )
-        routes.add("POST", "/models/discover", self.discover_models, WRITE, answer=Tested)
+        routes.add("POST", "/models/discover", self.discover_models, WRITE, answer=Tested, also=(404,))
 
     async def list_models(self) -> Response:
         """Every model: role, capabilities, limits, tiers, price, health, and the source of each value."""

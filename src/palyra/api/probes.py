@@ -24,8 +24,8 @@ class Probes:
     def install(self, routes: Routes) -> None:
         """Add the routes."""
         routes.add("GET", "/healthz", self.healthz, PUBLIC, prefix="")
-        routes.add("GET", "/readyz", self.readyz, PUBLIC, prefix="")
-        routes.add("GET", "/metrics", self.metrics, READ, prefix="")
+        routes.add("GET", "/readyz", self.readyz, PUBLIC, also=(503,), prefix="")
+        routes.add("GET", "/metrics", self.metrics, READ, media=("text/plain",), prefix="")
 
     async def healthz(self) -> Response:
         """The process answers."""

@@ -6,9 +6,11 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Match, Route
 
 from palyra.core.errors import FieldError, PalyraError
 
@@ -78,7 +80,19 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     raised = cast("HTTPException", error)
     code = _CODES.get(raised.status_code, "invalid_request_error")
     detail = f"{request.method} {request.url.path}: {raised.detail}"
-    return problem(raised.status_code, code, detail, headers=raised.headers)
+    headers = dict(raised.headers or {})
+    if raised.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem(raised.status_code, code, detail, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be done at this path: one route has one method, and the framework asks the first alone."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route | APIRoute) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 async def _bug(_: Request, __: Exception) -> JSONResponse:

@@ -1,17 +1,39 @@
-"""The one way to add a route: with its access, so that nobody can forget it."""
+"""The one way to add a route: with its access, so that nobody can forget it, and with all its statuses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.responses import Response
 
-from palyra.api.access import Access, Guard
+from palyra.api.access import Access, Guard, Role
 from palyra.api.deps import ApiDeps
+from palyra.api.parameters import describe_parameters
 from palyra.api.problem import MEDIA_TYPE
 from palyra.api.schemas import Problem
 
 PREFIX = "/api/v1"
+JSON = "application/json"
+_REF = "#/components/schemas/{model}"
+_WHY: Mapping[int, str] = {
+    400: "The body is no JSON object that can be read, or a call cannot be made of it.",
+    401: "No key, a wrong one, or a revoked one.",
+    402: "A budget or a missing price would stop it.",
+    403: "The key is good, and does not reach this far.",
+    404: "It is not there, or not for this key.",
+    409: "It is closed, taken, or defined in the configuration file.",
+    412: "It is not at the version of If-Match any more.",
+    413: "The body is too large.",
+    421: "The Host header names no host of this daemon.",
+    422: "A field or a parameter cannot be accepted; `field` names it.",
+    429: "Too much of it runs already; Retry-After says when to come again.",
+    503: "The database cannot be read or written now, or nothing can serve; Retry-After says when to come.",
+}
+_HEADERS: Mapping[int, str] = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+_GOOD: Mapping[int, str] = {200: "Done.", 201: "Made.", 204: "Done; there is nothing to say."}
 
 
 class Routes:
@@ -19,6 +41,7 @@ class Routes:
 
     def __init__(self, app: FastAPI, deps: ApiDeps) -> None:
         self._app = app
+        self._shapes: list[type[BaseModel]] = [Problem]
         self.deps = deps
 
     def add(
@@ -31,22 +54,34 @@ class Routes:
         answer: type[BaseModel] | None = None,
         body: type[BaseModel] | None = None,
         status: int = 200,
+        also: Sequence[int] = (),
+        headers: Sequence[str] = (),
+        takes: Sequence[str] = (),
+        media: Sequence[str] = (JSON,),
         prefix: str = PREFIX,
     ) -> None:
-        """Add one route. ``answer`` and ``body`` describe it in the OpenAPI document; they check nothing."""
+        """Add one route. All but the access describes it in the OpenAPI document, and checks nothing.
+
+        ``also`` are statuses beside ``status`` and those that follow from access, body and parameters.
+        ``headers`` are those that a good answer always has, ``takes`` those of requests that it looks at.
+        """
         extra: dict[str, Any] = {}
         if body is not None:
-            schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
-            schema.pop("$defs", None)
-            extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+            extra["requestBody"] = {"required": True, "content": {JSON: {"schema": self._ref(body)}}}
         if access.role is not None:
             extra["security"] = [{"bearer": []}, {"apiKey": []}]
             extra["x-palyra-role"] = access.role.value
+        if takes:
+            extra["parameters"] = [
+                {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+                for name in takes
+            ]
+        good = self._good(answer, headers, () if status == 204 else media)
         answers: dict[int | str, dict[str, Any]] = {
-            "default": {"description": "Problem", "content": {MEDIA_TYPE: {}}, "model": Problem}
+            each: {"description": _GOOD[each], **good} for each in (status, *also) if each < 300
         }
-        if answer is not None:
-            answers[status] = {"model": answer}
+        bad = {*also, *_follow(access, body, path)} - answers.keys()
+        answers |= {each: self._problem(each) for each in sorted(bad)}
         self._app.add_api_route(
             prefix + path,
             handler,
@@ -54,8 +89,69 @@ class Routes:
             status_code=status,
             dependencies=[Depends(Guard(access, self.deps.rules))],
             response_model=None,
+            response_class=Response,
             responses=answers,
             openapi_extra=extra,
             operation_id=handler.__name__,
             tags=[path.strip("/").partition("/")[0]],
         )
+
+    def document(self) -> dict[str, Any]:
+        """The OpenAPI 3.1 description of every route, with ``x-palyra-role`` on those that need one."""
+        document = get_openapi(title=self._app.title, version=self._app.version, routes=self._app.routes)
+        _, shapes = models_json_schema([(each, "validation") for each in self._shapes], ref_template=_REF)
+        document["components"] = {
+            "schemas": shapes["$defs"],
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+        }
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                describe_parameters(operation)
+        return document
+
+    def _good(
+        self, answer: type[BaseModel] | None, headers: Sequence[str], media: Sequence[str]
+    ) -> dict[str, Any]:
+        good: dict[str, Any] = {}
+        if media:
+            schema = {} if answer is None else {"schema": self._ref(answer)}
+            good["content"] = dict.fromkeys(media, schema)
+        if headers:
+            good["headers"] = {each: _header(required=True) for each in headers}
+        return good
+
+    def _problem(self, status: int) -> dict[str, Any]:
+        shown: dict[str, Any] = {
+            "description": _WHY[status],
+            "content": {MEDIA_TYPE: {"schema": self._ref(Problem)}},
+        }
+        if status in _HEADERS:
+            shown["headers"] = {_HEADERS[status]: _header(required=status == 401)}
+        return shown
+
+    def _ref(self, shape: type[BaseModel]) -> dict[str, str]:
+        if shape not in self._shapes:
+            self._shapes.append(shape)
+        return {"$ref": _REF.format(model=shape.__name__)}
+
+
+def _follow(access: Access, body: type[BaseModel] | None, path: str) -> set[int]:
+    """Problems that follow from what a route is."""
+    found = {421}
+    if access.role is not None:
+        # A parameter that no route has is refused by all that need a key.
+        found |= {401, 422}
+        if access.role is not Role.CALLER:
+            found.add(403)
+    if body is not None:
+        found |= {400, 413, 422}
+    if "{" in path:
+        found |= {404, 422}
+    return found
+
+
+def _header(*, required: bool) -> dict[str, Any]:
+    return {"required": required, "schema": {"type": "string"}}

@@ -71,7 +71,9 @@ class RoutingReport:
 
     def install(self, routes: Routes) -> None:
         """Add the route."""
-        routes.add("GET", "/models/routing-report", self.routing_report, READ, answer=RoutingReportShown)
+        routes.add(
+            "GET", "/models/routing-report", self.routing_report, READ, answer=RoutingReportShown, also=(503,)
+        )
 
     async def routing_report(
         self, since: str | None = None, until: str | None = None, principal: str | None = None

@@ -1,4 +1,4 @@
-"""The shapes of the control plane, for the OpenAPI document. Values are checked by the domain, not here.
+"""The shapes of what the control plane answers, for the OpenAPI document.
 
 Money is ``<name>_nano_usd`` (integer) beside ``<name>_usd`` (decimal string). Times are RFC 3339 in UTC.
 """
@@ -7,9 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from palyra.budgets.terms import Action, Metric, Mode, UnknownPrice
+from palyra.budgets.windows import Interval
+
 
 class Problem(BaseModel):
-    """RFC 9457."""
+    """RFC 9457. ``field`` names what is at fault; some codes have members of their own."""
+
+    model_config = ConfigDict(extra="allow")
 
     type: str
     title: str
@@ -19,33 +24,29 @@ class Problem(BaseModel):
     field: str | None = None
 
 
-class PolicyBody(BaseModel):
-    """A budget as written: money limits are decimal strings of USD, other limits whole numbers."""
-
-    id: str
-    name: str | None = None
-    scope: str
-    metric: str
-    interval: str
-    timezone: str | None = None
-    soft_limit: str | int | None = None
-    hard_limit: str | int | None = None
-    action: str | None = None
-    mode: str | None = None
-    routing_mode_override: str | None = None
-    thresholds: list[dict[str, Any]] | None = None
-    min_output_tokens: int | None = None
-    unknown_price: str | None = None
-    enabled: bool | None = None
-    valid_from: str | None = None
-    valid_until: str | None = None
-
-
-class PolicyShown(PolicyBody):
+class PolicyShown(BaseModel):
     """A budget as stored, with its version and origin."""
 
     model_config = ConfigDict(extra="allow")
 
+    id: str
+    name: str
+    scope: str
+    metric: Metric
+    interval: Interval
+    timezone: str
+    soft_limit: str | int | None
+    hard_limit: str | int | None
+    action: Action
+    mode: Mode | None
+    routing_mode_override: Mode | None
+    degrade_to: str | None
+    thresholds: list[dict[str, Any]]
+    min_output_tokens: int
+    unknown_price: UnknownPrice | None
+    enabled: bool
+    valid_from: str | None
+    valid_until: str | None
     soft_limit_nano_usd: int | None = None
     soft_limit_usd: str | None = None
     hard_limit_nano_usd: int | None = None
@@ -116,16 +117,6 @@ class DecisionShown(DecisionRow):
     clamp: dict[str, Any] | None
     counterfactual: dict[str, Any] | None
     settlement: dict[str, Any] | None
-
-
-class KeyBody(BaseModel):
-    """What a new key gives; at most what the issuing key has."""
-
-    principal: str
-    agent: str | None = None
-    roles: list[str] | None = None
-    models: list[str] | None = None
-    tags: dict[str, str] | None = None
 
 
 class KeyShown(BaseModel):
@@ -295,28 +286,6 @@ class ModelStatus(BaseModel):
     problems: list[dict[str, str]]
 
 
-class ModelQuestion(BaseModel):
-    """A call to explain: a prompt and what goes with it, or a whole request as ``body``."""
-
-    prompt: str | None = None
-    body: dict[str, Any] | None = None
-    endpoint: str | None = None
-    model: str | None = None
-    max_tokens: int | None = None
-    json_mode: bool = False
-    vision: int = 0
-    tools: int = 0
-    stream: bool = False
-    key_id: str | None = None
-    principal: str = "owner"
-    agent: str | None = None
-    session: str | None = None
-    parent_session: str | None = None
-    task_class: str | None = None
-    tags: dict[str, str] = {}
-    mode: str | None = None
-
-
 class CallExplained(BaseModel):
     """The decision that a call would get; as a decision, without a settlement."""
 
@@ -334,15 +303,6 @@ class CallExplained(BaseModel):
     estimate: dict[str, Any] | None
     routing: dict[str, Any] | None
     evaluations: list[dict[str, Any]]
-
-
-class ConnectionTest(BaseModel):
-    """Which provider to test (all without one), and how."""
-
-    provider: str | None = None
-    timeout_ms: int | None = None
-    refresh: bool = False
-    generate: bool = False
 
 
 class Tested(BaseModel):
@@ -429,35 +389,6 @@ class ApprovalPage(BaseModel):
     next_cursor: str | None
 
 
-class ApprovalDecision(BaseModel):
-    """``allow`` or ``deny``. An amount is ``amount_usd`` of a money budget, else ``amount``."""
-
-    decision: str
-    grant: str | None = None
-    amount_usd: str | int | None = None
-    amount: int | None = None
-    unit: str | None = None
-    until: str | None = None
-    reason: str | None = None
-
-
-class ApprovalRevocation(BaseModel):
-    """Why a grant is taken back."""
-
-    reason: str | None = None
-
-
-class OverrideRequest(BaseModel):
-    """How much more is needed on top of the limit: ``amount_usd`` of a money budget, else ``amount``."""
-
-    amount_usd: str | int | None = None
-    amount: int | None = None
-    unit: str | None = None
-    reason: str
-    entity: str | None = None
-    principal: str | None = None
-
-
 class AlertShown(BaseModel):
     """Something that is wrong, or was. Amounts in ``facts`` are in the unit of ``facts.metric``."""
 
@@ -487,12 +418,6 @@ class AlertPage(BaseModel):
     next_cursor: str | None
 
 
-class AlertAcknowledgement(BaseModel):
-    """What whoever has seen an alert says about it."""
-
-    note: str | None = None
-
-
 class NoticeShown(BaseModel):
     """A message about an alert to one target; ``error`` is of the last attempt."""
 
@@ -517,12 +442,6 @@ class NoticePage(BaseModel):
 
     items: list[NoticeShown]
     next_cursor: str | None
-
-
-class MessageTest(BaseModel):
-    """Which target to send a test message to; all without one."""
-
-    target: str | None = None
 
 
 class TestedTargets(BaseModel):

@@ -56,6 +56,7 @@ class Simulate:
             READ,
             body=SimulationBody,
             answer=SimulationShown,
+            also=(429, 503),
         )
 
     async def simulate_budgets(self, request: Request) -> Response:

@@ -1,20 +1,23 @@
 """The shapes of a simulation, for the OpenAPI document."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from palyra.api.schemas import PolicyBody, PolicyShown
+from palyra.api.bodies import Body, PolicyBody, Time
+from palyra.api.schemas import PolicyShown
+from palyra.budgets.terms import Mode
+from palyra.reports.candidates import CANDIDATES_MAX
 
 
-class SimulationBody(BaseModel):
+class SimulationBody(Body):
     """Budgets to be tried on the calls of [since, until); ``mode`` in the place of the configured one."""
 
-    policies: list[PolicyBody]
-    since: str | None = None
-    until: str | None = None
-    only: bool | None = None
-    mode: str | None = None
+    policies: Annotated[list[PolicyBody], Field(max_length=CANDIDATES_MAX)]
+    since: Time | None = None
+    until: Time | None = None
+    only: bool = False
+    mode: Mode | None = None
 
 
 class SimulationHalf(BaseModel):

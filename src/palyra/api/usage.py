@@ -57,10 +57,10 @@ class Usage:
 
     def install(self, routes: Routes) -> None:
         """Add the routes."""
-        routes.add("GET", "/usage/summary", self.usage_summary, OWN, answer=UsageSummary)
-        routes.add("GET", "/usage/timeline", self.usage_timeline, OWN, answer=UsageTimeline)
+        routes.add("GET", "/usage/summary", self.usage_summary, OWN, answer=UsageSummary, also=(503,))
+        routes.add("GET", "/usage/timeline", self.usage_timeline, OWN, answer=UsageTimeline, also=(503,))
         for view in VIEWS:
-            routes.add("GET", f"/usage/{view}", self._lister(view), OWN, answer=UsageList)
+            routes.add("GET", f"/usage/{view}", self._lister(view), OWN, answer=UsageList, also=(503,))
         self._export.install(routes)
         self._activity.install(routes)
 

@@ -67,7 +67,8 @@ class UsageExport:
 
     def install(self, routes: Routes) -> None:
         """Add the route."""
-        routes.add("GET", "/usage/export", self.usage_export, OWN)
+        media = ("text/csv", "application/json")
+        routes.add("GET", "/usage/export", self.usage_export, OWN, also=(503,), media=media)
 
     async def usage_export(
         self,

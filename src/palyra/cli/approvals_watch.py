@@ -17,6 +17,7 @@ from palyra.cli.client import Client, segment
 from palyra.cli.output import CommandError, ExitCode
 from palyra.cli.tables import drawn_table
 from palyra.core.instant import Instant, isoformat
+from palyra.core.visible import visible
 
 POLL_S = 1.0
 AWAY_S_MAX = 15.0
@@ -151,7 +152,8 @@ class Lines:
         """See ``View``."""
         del pending
         for change in changes:
-            typer.echo(json.dumps(_as_document(change, now)) if self._as_json else change_line(change, now))
+            line = change_line(change, now)
+            typer.echo(json.dumps(_as_document(change, now)) if self._as_json else visible(line))
 
 
 class Screen:

@@ -14,6 +14,7 @@ from palyra.cli.tables import print_line
 from palyra.core.errors import FieldError
 from palyra.core.fields import closest
 from palyra.core.instant import Instant, isoformat
+from palyra.core.visible import visible
 from palyra.reports.changes import change_lines, changed_fields
 
 if TYPE_CHECKING:
@@ -106,9 +107,9 @@ def _item(found: "Found") -> dict[str, Any]:
 def _print(console: Console, document: dict[str, Any]) -> None:
     items: list[dict[str, Any]] = document["items"]
     for item in items:
-        print_line(console, f"{item['at']}  {item['kind']}  {item['ref']}  by {item['actor']}")
+        print_line(console, visible(f"{item['at']}  {item['kind']}  {item['ref']}  by {item['actor']}"))
         for line in change_lines(item["before"], item["after"]):
-            print_line(console, f"    {line}")
+            print_line(console, visible(f"    {line}"))
     if not items:
         print_line(console, "No change matches.")
     elif document["matching"] > len(items):

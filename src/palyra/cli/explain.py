@@ -1,5 +1,6 @@
 """``palyra explain``: why a call came out as it did."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ from rich.console import Console
 from palyra.cli.client import DEFAULT_URL, KeyOption, UrlOption, connect, segment
 from palyra.cli.output import JsonOption, emit
 from palyra.cli.tables import print_line
+from palyra.core.visible import visible
 from palyra.reports.page import explain_lines
 
 
@@ -26,8 +28,10 @@ def explain(
     """
     document = connect(context, url, key).get(f"/decisions/{segment(request_id)}")
 
-    def render(console: Console) -> None:
-        for line in explain_lines(document):
-            print_line(console, line)
+    emit(document, as_json=as_json, render=lambda console: show_lines(console, explain_lines(document)))
 
-    emit(document, as_json=as_json, render=render)
+
+def show_lines(console: Console, lines: Sequence[str]) -> None:
+    """Each as one line, whatever is in it: what a provider said looks like no line of ours."""
+    for line in lines:
+        print_line(console, visible(line))

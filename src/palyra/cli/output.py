@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from palyra.config.problems import ConfigError
 from palyra.core.errors import FieldError, PalyraError
+from palyra.core.visible import visible, visible_json
 from palyra.store.lock import DatabaseLocked
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -156,17 +157,22 @@ def show_failure(failure: Failure, *, as_json: bool) -> None:
         typer.echo(json.dumps(document), err=True)
         return
     if failure.message:
-        typer.echo(f"error: {failure.message}", err=True)
+        typer.echo(f"error: {visible_lines(failure.message)}", err=True)
     if failure.hint:
-        typer.echo(f"hint: {failure.hint}", err=True)
+        typer.echo(f"hint: {visible_lines(failure.hint)}", err=True)
 
 
 def emit(document: object, *, as_json: bool, render: Callable[[Console], None]) -> None:
     """Write a result to stdout: the document as JSON, or what ``render`` draws."""
     if as_json:
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        typer.echo(visible_json(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
         render(stdout_console())
+
+
+def visible_lines(text: str) -> str:
+    """Text of more than one line, of which each holds nothing that acts on a terminal."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def stdout_console() -> Console:

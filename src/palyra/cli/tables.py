@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from palyra.cli.output import table
+from palyra.cli.output import table, visible_lines
 
 RIGHT = ">"
 """Before a column's title: its cells are flush right."""
@@ -21,7 +21,7 @@ def print_table(
 
 
 def drawn_table(titles: Sequence[str], rows: Iterable[Sequence[str]], last: Sequence[str] = ()) -> Table:
-    """The table itself. Cells are plain text: what clients sent is no markup."""
+    """The table itself. Cells are plain text: what clients sent is no markup and acts on no terminal."""
     drawn = table()
     for title in titles:
         drawn.add_column(
@@ -30,15 +30,15 @@ def drawn_table(titles: Sequence[str], rows: Iterable[Sequence[str]], last: Sequ
             overflow="fold",
         )
     for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))
+        drawn.add_row(*(Text(visible_lines(cell)) for cell in row))
     if last:
-        drawn.add_row(*(Text(cell) for cell in last), style="bold")
+        drawn.add_row(*(Text(visible_lines(cell)) for cell in last), style="bold")
     return drawn
 
 
 def print_line(console: Console, text: str) -> None:
-    """One line, as it is."""
-    console.print(Text(text), soft_wrap=True)
+    """One line, as it is, but for what would act on the terminal."""
+    console.print(Text(visible_lines(text)), soft_wrap=True)
 
 
 def amount(document: Mapping[str, Any], name: str, metric: str) -> str:

@@ -1,8 +1,12 @@
 """Where the daemon's log goes."""
 
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
+
+from palyra.core.visible import visible
 
 
 def log_to_stderr() -> None:
@@ -12,8 +16,17 @@ def log_to_stderr() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _spell_out,
             structlog.processors.format_exc_info,
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def _spell_out(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What providers and clients sent cannot make another line, nor act on the terminal that shows it."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = visible(value)
+    return event

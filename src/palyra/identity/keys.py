@@ -142,6 +142,12 @@ def key_prefix(clear: str) -> str:
     return clear[:_SHOWN_CHARS]
 
 
+def key_id_of(principal: str, token: str) -> str:
+    """The id of the key that ``principal`` makes with the Idempotency-Key ``token``: the same each time."""
+    length = len(principal.encode())
+    return "key_" + hashlib.sha256(f"{length}:{principal}{token}".encode()).hexdigest()[:32]
+
+
 def may_loosen_mode(subject: Subject) -> bool:
     """True if the subject may ask for a less strict mode than the configured one."""
     return subject.may_act_as(Role.ADMIN)

@@ -20,7 +20,16 @@ from palyra.budgets.policy import (
     unknown_target,
     unmatchable,
 )
-from palyra.core.errors import FieldError, Forbidden, NotFound, ReadOnly, RulesStale, VersionConflict
+from palyra.core.errors import (
+    AlreadyExists,
+    FieldError,
+    Forbidden,
+    IdempotencyMismatch,
+    NotFound,
+    ReadOnly,
+    RulesStale,
+    VersionConflict,
+)
 from palyra.core.instant import Instant, isoformat
 from palyra.core.secret import Secret
 from palyra.identity.keys import (
@@ -34,6 +43,7 @@ from palyra.identity.keys import (
     covers,
     format_key,
     hash_key,
+    key_id_of,
     key_prefix,
 )
 from palyra.lifecycle.ports import AuditEntry, Clock, Records
@@ -132,12 +142,16 @@ class Rules:
         """Take a policy out of force. Raises NotFound, ReadOnly, VersionConflict."""
         await self._alone(lambda: self._delete_policy(policy_id, actor, expected_version))
 
-    async def create_key(self, draft: Grant, *, issuer: Subject) -> tuple[ApiKey, str]:
+    async def create_key(
+        self, draft: Grant, *, issuer: Subject, token: str | None = None
+    ) -> tuple[ApiKey, str]:
         """Make a key; the second value is the key in clear, which exists nowhere else.
 
-        Raises FieldError for a right that the issuer lacks.
+        With a ``token`` (an Idempotency-Key) the principal of the issuer makes one key, however often it
+        asks. Raises FieldError for a right that the issuer lacks; AlreadyExists for a key that was made with
+        the token before, IdempotencyMismatch if that one gives something else.
         """
-        return await self._alone(lambda: self._create_key(draft, issuer))
+        return await self._alone(lambda: self._create_key(draft, issuer, token))
 
     async def revoke_key(self, key_id: str, *, by: Subject) -> ApiKey:
         """Revoke a key for good; the next call with it is refused. Revoking it again changes nothing.
@@ -216,13 +230,15 @@ class Rules:
         self._policies.pop(policy_id, None)
         self._swap()
 
-    async def _create_key(self, draft: Grant, issuer: Subject) -> tuple[ApiKey, str]:
+    async def _create_key(self, draft: Grant, issuer: Subject, token: str | None) -> tuple[ApiKey, str]:
         current = self._keys.get(issuer.key_id)
         if current is None or current.revoked_at is not None:
             raise Forbidden("The key that issues this one was revoked.")
         check_grant(current.subject(), draft)
+        key_id = self._new_id() if token is None else key_id_of(issuer.principal, token)
+        _check_first(self._keys.get(key_id), draft)
         clear = format_key(self._random_bytes(KEY_RANDOM_BYTES))
-        key = self._key(draft, clear, self._new_id(), issuer.key_id, self._clock.now(), "api")
+        key = self._key(draft, clear, key_id, issuer.key_id, self._clock.now(), "api")
         await self._save_key("key.created", key, issuer.key_id, None)
         return key, clear
 
@@ -323,6 +339,23 @@ def key_document(key: ApiKey) -> dict[str, object]:
         "revoked_at": None if key.revoked_at is None else isoformat(key.revoked_at),
         "origin": key.origin,
     }
+
+
+def _check_first(made: ApiKey | None, draft: Grant) -> None:
+    """A key in clear is not stored, so that a repeat cannot be given it; nor is a second key made."""
+    if made is None:
+        return
+    if made.grant() != draft:
+        raise IdempotencyMismatch(
+            f"This Idempotency-Key made the key {made.id!r}, which gives something else; take another one.",
+            param="Idempotency-Key",
+        )
+    raise AlreadyExists(
+        f"This Idempotency-Key made the key {made.id!r} already, and only that answer had it in clear. "
+        "If it is lost, revoke the key and make another with a new Idempotency-Key.",
+        param="Idempotency-Key",
+        detail={"key_id": made.id},
+    )
 
 
 def _check_version(before: Policy | None, expected: int | None) -> None:

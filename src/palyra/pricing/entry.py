@@ -61,7 +61,10 @@ class PriceEntry:
 
     def matches(self, provider_id: str, model: str) -> bool:
         """Whether the entry is about this model of this provider, at any time."""
-        return self.provider in (provider_id, "*") and self._pattern.match(model) is not None
+        if self.provider not in (provider_id, "*"):
+            return False
+        # A name with a bracket in it is a pattern that does not match itself.
+        return model == self.model or self._pattern.match(model) is not None
 
     def holds(self, at: int) -> bool:
         """Whether the entry is in effect at the instant ``at``."""

@@ -1,6 +1,7 @@
 """What the control plane answers: documents, versions, problems; and never a secret."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -249,6 +250,28 @@ def test_a_key_is_in_clear_once_and_stops_with_its_revocation(plane: Any) -> Non
     assert plane.call("DELETE", f"/api/v1/keys/{key_id}", "admin").status_code == 204
 
 
+def test_a_client_that_lost_the_answer_makes_no_second_key(plane: Any) -> None:
+    def make(token: str, principal: str = "bob") -> Any:
+        headers = {"idempotency-key": token}
+        return plane.call("POST", "/api/v1/keys", "admin", json={"principal": principal}, headers=headers)
+
+    made, again, other = make("t-1"), make("t-1"), make("t-1", "carol")
+    assert (made.status_code, again.status_code, other.status_code) == (201, 409, 422)
+    assert again.json()["key_id"] == made.json()["id"]
+    assert (again.json()["code"], other.json()["code"]) == ("already_exists", "idempotency_mismatch")
+    assert made.json()["key"] not in again.text
+    keys = plane.call("GET", "/api/v1/keys", "viewer").json()["items"]
+    assert [each["principal"] for each in keys if each["principal"] in ("bob", "carol")] == ["bob"]
+
+
+@pytest.mark.parametrize("tokens", [[""], ["k" * 257], ["a", "b"], ["\xe9"]])
+def test_an_idempotency_key_that_cannot_be_accepted_is_named(plane: Any, tokens: list[str]) -> None:
+    headers = [("authorization", f"Bearer {plane.keys['admin']}".encode())]
+    headers += [("idempotency-key", each.encode("latin-1")) for each in tokens]
+    answer = plane.client.post("/api/v1/keys", json={"principal": "bob"}, headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (400, "Idempotency-Key")
+
+
 def test_an_admin_cannot_make_or_revoke_an_owner(plane: Any) -> None:
     answer = plane.call("POST", "/api/v1/keys", "admin", json={"principal": "x", "roles": ["owner"]})
     assert (answer.status_code, answer.json()["field"]) == (422, "roles")
@@ -329,3 +352,95 @@ def test_the_description_is_openapi_3_1_and_names_the_role_of_each_route(plane: 
         public = path in ("/healthz", "/readyz", "/api/v1/openapi.json")
         assert ("x-palyra-role" in operation) != public, path
     assert "PolicyShown" in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "words"),
+    [
+        ("?principle=alice", "principle", "Did you mean 'principal'?"),
+        ("?agent=a&agent=b", "agent", "twice"),
+        ("?session=a%00b", "session", "NUL"),
+        ("?session=" + "s" * 4_097, "session", "4096"),
+        ("?since=2263-01-01T00:00:00Z", "since", "out of range"),
+        ("?until=1969-12-31T00:00:00Z", "until", "out of range"),
+    ],
+)
+def test_a_parameter_that_no_route_can_use_is_named(plane: Any, query: str, field: str, words: str) -> None:
+    answer = plane.call("GET", f"/api/v1/decisions{query}", "viewer")
+    problem = answer.json()
+    assert (answer.status_code, problem["field"]) == (422, field)
+    assert words in problem["detail"]
+
+
+def test_a_route_without_parameters_takes_none(plane: Any) -> None:
+    answer = plane.call("GET", "/api/v1/budgets?page=2", "viewer")
+    assert (answer.status_code, answer.json()["field"]) == (422, "page")
+
+
+def test_a_path_can_hold_no_nul(plane: Any) -> None:
+    answer = plane.call("GET", "/api/v1/decisions/req%00", "viewer")
+    assert (answer.status_code, answer.json()["field"]) == (422, "request_id")
+
+
+def test_probes_take_whatever_a_balancer_adds(plane: Any) -> None:
+    assert plane.call("GET", "/healthz?nocache=1", None).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"id": "\\ud800"}',
+        b'{"id": "x", "\\uDfff": 1}',
+        b'{"id": "x", "thresholds": [{"then": ["\\ud83d"]}]}',
+        b'{"id": "\xff"}',
+        b'{"id": "\xed\xa0\x80"}',
+        b"\xff\xfe{\x00}\x00",
+    ],
+)
+def test_half_of_a_character_is_refused_and_not_sent_back(plane: Any, body: bytes) -> None:
+    answer = plane.call("POST", "/api/v1/budgets", content=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request_error")
+
+
+def test_a_whole_character_may_be_written_as_two_halves(plane: Any) -> None:
+    body = b'{"principal": "a\\ud83d\\ude00"}'
+    assert plane.call("POST", "/api/v1/keys", content=body).json()["principal"] == "a\U0001f600"
+
+
+def test_a_wrong_method_is_told_which_there_are(plane: Any) -> None:
+    answer = plane.call("PATCH", "/api/v1/budgets/from-file")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, PUT")
+    assert plane.call("DELETE", "/api/v1/keys").headers["allow"] == "GET, POST"
+
+
+def test_a_refusal_of_a_foreign_host_is_marked_as_all_answers_are(plane: Any) -> None:
+    answer = plane.call("GET", "/healthz", None, headers={"host": "evil.example"})
+    assert (answer.status_code, answer.headers["x-content-type-options"]) == (421, "nosniff")
+
+
+def test_the_description_says_of_each_route_which_statuses_it_has(plane: Any) -> None:
+    document = plane.call("GET", "/api/v1/openapi.json", None).json()
+    put = document["paths"]["/api/v1/budgets/{policy_id}"]["put"]
+    statuses = {"200", "201", "400", "401", "403", "404", "409", "412", "413", "421", "422", "503"}
+    assert set(put["responses"]) == statuses
+    assert put["responses"]["200"]["headers"]["ETag"]["required"] is True
+    assert set(document["paths"]["/healthz"]["get"]["responses"]) == {"200", "421"}
+    for item in document["paths"].values():
+        for operation in item.values():
+            assert "default" not in operation["responses"]
+
+
+def test_the_description_has_every_shape_that_it_points_to(plane: Any) -> None:
+    text = plane.call("GET", "/api/v1/openapi.json", None).text
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', text))
+    assert named
+    assert named <= json.loads(text)["components"]["schemas"].keys()
+
+
+def test_the_description_of_a_parameter_has_its_bounds(plane: Any) -> None:
+    document = plane.call("GET", "/api/v1/openapi.json", None).json()
+    parameters = document["paths"]["/api/v1/decisions"]["get"]["parameters"]
+    schemas = {each["name"]: each["schema"] for each in parameters}
+    assert schemas["session"]["maxLength"] == 4_096
+    assert schemas["state"]["enum"] == ["pending", "settled", "released", "in_doubt", "denied"]
+    assert (schemas["limit"]["minimum"], schemas["limit"]["maximum"]) == (1, 200)

@@ -1,6 +1,7 @@
 """Keys: how they are made, read and issued, and what the subjects behind them may do."""
 
 import hashlib
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from palyra.identity.keys import (
     covers,
     format_key,
     hash_key,
+    key_id_of,
     key_prefix,
     may_loosen_mode,
     parse_grant,
@@ -179,6 +181,13 @@ def test_a_clear_key_in_the_config_is_not_repeated_in_the_error() -> None:
     with pytest.raises(FieldError) as caught:
         parse_key_entry(entry(sha256=clear))
     assert clear not in str(caught.value)
+
+
+def test_an_idempotency_key_stands_for_one_key_of_one_principal() -> None:
+    assert key_id_of("bob", "t-1") == key_id_of("bob", "t-1")
+    made = {key_id_of(*each) for each in (("bob", "t-1"), ("bob", "t-2"), ("bobt", "-1"), ("alice", "t-1"))}
+    assert len(made) == 4
+    assert all(re.fullmatch("key_[0-9a-f]{32}", each) for each in made)
 
 
 def test_a_grant_is_read_from_an_api_body() -> None:

@@ -9,8 +9,10 @@ import pytest
 from fakes.records import FakeClock, FakeRecords
 from palyra.budgets.policy import Known, Policy, PolicyDefaults, parse_policy
 from palyra.core.errors import (
+    AlreadyExists,
     FieldError,
     Forbidden,
+    IdempotencyMismatch,
     LedgerUnavailable,
     NotFound,
     ReadOnly,
@@ -198,6 +200,36 @@ async def test_a_new_key_works_at_once_and_a_revoked_one_stops_at_once() -> None
     assert [entry.kind for entry in records.audit] == ["key.created", "key.created", "key.revoked"]
     assert clear not in repr(records.audit)
     assert hash_key(clear) not in repr(records.audit)
+
+
+async def test_one_idempotency_key_makes_one_key_also_after_a_restart() -> None:
+    records = FakeRecords()
+    rules = make_rules(records)
+    owner = await owner_of(rules)
+    key, clear = await rules.create_key(Grant("bob", tags={"team": "core"}), issuer=owner, token="t-1")
+    again = make_rules(records)
+    await again.load()
+    for each in (rules, again):
+        with pytest.raises(AlreadyExists) as caught:
+            await each.create_key(Grant("bob", tags={"team": "core"}), issuer=owner, token="t-1")
+        assert caught.value.detail == {"key_id": key.id}
+        assert clear not in caught.value.message
+        with pytest.raises(IdempotencyMismatch):
+            await each.create_key(Grant("bob", tags={"team": "ops"}), issuer=owner, token="t-1")
+    assert len(again.all_keys) == 2
+    assert (await rules.create_key(Grant("bob"), issuer=owner, token="t-2"))[0].id != key.id
+
+
+async def test_another_gateway_that_made_the_key_first_is_the_one_that_made_it() -> None:
+    records = FakeRecords()
+    here, there = make_rules(records), make_rules(records)
+    owner = await owner_of(here)
+    await there.load()
+    key, _ = await there.create_key(Grant("bob"), issuer=owner, token="t-1")
+    await here.reload()
+    with pytest.raises(AlreadyExists) as caught:
+        await here.create_key(Grant("bob"), issuer=owner, token="t-1")
+    assert caught.value.detail == {"key_id": key.id}
 
 
 async def test_a_key_gives_at_most_what_its_issuer_has() -> None:

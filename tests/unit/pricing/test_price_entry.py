@@ -119,6 +119,9 @@ def test_one_price_of_any_sort_is_enough() -> None:
         ("gpt-?", "gpt-4", True),
         ("gpt-[45]", "gpt-6", False),
         ("gpt.4", "gpt-4", False),
+        ("[a]b", "[a]b", True),
+        ("[a]b", "ab", True),
+        ("[a]b", "[a]c", False),
     ],
 )
 def test_a_model_is_a_name_or_a_glob(pattern: str, model: str, matches: bool) -> None:
