@@ -94,7 +94,9 @@ def world(
     api.post("/budgets", budget("made", "7.00", thresholds=[{"at": 0.5}]))
     called = [ask(daemon, keys["caller"], chat()) for _ in range(3)]
     assert ask(daemon, keys["bob"], chat()).status == 402
-    api.settled(request_id(called[-1]))
+    labelled = ask(daemon, daemon.owner_key, chat(), headers={"x-palyra-session": "run"})
+    for each in (called[-1], labelled):
+        api.settled(request_id(each))
     approvals: Any = api.get("/approvals")["items"]
     notices: Any = poll(lambda: api.get("/alerts/notices")["items"], bool, 10.0, "a message")
     ids = {
@@ -102,6 +104,7 @@ def world(
         "approval_id": str(approvals[0]["id"]),
         "request_id": request_id(called[0]),
         "key_id": str(spare["id"]),
+        "session": "run",
         "alert_id": str(notices[0]["alert_id"]),
         "notice_id": str(notices[0]["id"]),
     }

@@ -37,10 +37,11 @@ class UsageActivity:
 
     def install(self, routes: Routes) -> None:
         """Add the routes. Tags and latencies are those of everybody, so they take a viewer."""
-        routes.add("GET", "/usage/sessions", self.list_sessions, OWN, answer=UsageSessions)
-        routes.add("GET", "/usage/sessions/{session:path}", self.get_session, OWN, answer=UsageSession)
-        routes.add("GET", "/usage/tags", self.usage_tags, READ, answer=UsageTags)
-        routes.add("GET", "/usage/latencies", self.usage_latencies, READ, answer=UsageLatencies)
+        session = "/usage/sessions/{session:path}"
+        routes.add("GET", "/usage/sessions", self.list_sessions, OWN, answer=UsageSessions, also=(503,))
+        routes.add("GET", session, self.get_session, OWN, answer=UsageSession, also=(503,))
+        routes.add("GET", "/usage/tags", self.usage_tags, READ, answer=UsageTags, also=(503,))
+        routes.add("GET", "/usage/latencies", self.usage_latencies, READ, answer=UsageLatencies, also=(503,))
 
     async def list_sessions(
         self,
