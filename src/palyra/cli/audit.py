@@ -1,14 +1,10 @@
 """``palyra audit``: proof that nobody changed the books. One process opens a SQLite file: stop the daemon."""
 
 import asyncio
-import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -24,6 +20,7 @@ from palyra.cli.audit_source import (
     request_of,
     told_of,
 )
+from palyra.cli.new_file import refuse_target, written_whole
 from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
 from palyra.cli.serve import ConfigOption
 from palyra.cli.tables import print_line
@@ -137,7 +134,7 @@ def export_journal(
         sys.stdout.buffer.flush()
     else:
         _refuse_target(file, found, force)
-        with _replaced(file, force) as write:
+        with written_whole(file, force=force) as write:
             contents = read_journal(found, request, write, _EXPORTING, quiet=as_json)
     document = {"file": str(file), **_document(contents)}
 
@@ -208,54 +205,4 @@ def _refuse_target(file: Path, database: Path | SharedDatabase, force: bool) -> 
         ledger = database.resolve()
         if file.resolve() in [ledger.with_name(ledger.name + end) for end in _BESIDE]:
             raise CommandError(f"{file} belongs to the ledger itself", ExitCode.PRECONDITION)
-    if not file.parent.is_dir():
-        raise CommandError(f"there is no folder {file.parent}", ExitCode.PRECONDITION, hint="make it first")
-    if not os.path.lexists(file):
-        return
-    if not force:
-        raise _there(file)
-    if not file.is_file():
-        raise CommandError(
-            f"{file} is no file that could be replaced", ExitCode.PRECONDITION, hint="- is stdout"
-        )
-
-
-def _there(file: Path) -> CommandError:
-    return CommandError(
-        f"{file} is there already", ExitCode.PRECONDITION, hint="name another one, or add --force"
-    )
-
-
-@contextmanager
-def _replaced(file: Path, force: bool) -> Generator[Callable[[bytes], Any]]:
-    """What is written becomes the file when all of it is on the disk, and nothing before."""
-    descriptor, name = tempfile.mkstemp(prefix=".palyra-export-", dir=file.parent)  # with mode 0600
-    written = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            yield out.write
-            out.flush()
-            os.fsync(descriptor)
-        if not force:
-            _take_name(file)
-        written.replace(file)
-        _sync(file.parent)
-    finally:
-        written.unlink(missing_ok=True)
-
-
-def _take_name(file: Path) -> None:
-    """Make the file, empty, so that no other one of that name is replaced. Raises CommandError."""
-    try:
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        raise _there(file) from None
-
-
-def _sync(folder: Path) -> None:
-    """The name is on the disk, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    refuse_target(file, force=force, hint="- is stdout")

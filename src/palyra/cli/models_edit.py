@@ -14,6 +14,7 @@ import tomlkit
 from tomlkit.container import Container
 from tomlkit.items import AbstractTable, Item, Table
 
+from palyra.cli.new_file import sync_folder
 from palyra.cli.output import CommandError, ExitCode
 from palyra.config.load import load_settings
 from palyra.config.problems import ConfigError
@@ -78,7 +79,8 @@ def write(edit: Edit, backups: int) -> Writing:
             with _beside(path, edit.old) as copy:
                 backup = _rotate(path, copy, backups)
         fresh.replace(path)
-    _sync_folder(path.parent)
+    with suppress(OSError):  # where the system can, the new name is durable, too
+        sync_folder(path.parent)
     return Writing(edit, backup)
 
 
@@ -169,13 +171,3 @@ def _rotate(path: Path, copy: Path, backups: int) -> Path:
         names[place - 1].replace(names[place])
     copy.replace(names[0])
     return names[0]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name durable, where the system can."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -1,9 +1,7 @@
 """``palyra usage export``: usage as a file, for spreadsheets and billing tools."""
 
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +11,7 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn
 
 from palyra.cli.client import DEFAULT_URL, KeyOption, UrlOption, connect
+from palyra.cli.new_file import Write, refuse_target, written_whole
 from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
 from palyra.cli.tables import print_line
 from palyra.cli.usage_options import (
@@ -31,8 +30,6 @@ EXPORT_EXAMPLES = (
     "Examples: palyra usage export agents -o agents.csv --since 7d | "
     "palyra usage export --format focus -o november.csv --since 2026-11-01T00:00:00Z"
 )
-
-Write = Callable[[bytes], object]
 
 
 def export(
@@ -79,8 +76,8 @@ def export(
         client.download("/usage/export", asked, sys.stdout.buffer.write)
         sys.stdout.buffer.flush()
         return
-    _refuse(file, force=force)
-    with _replaced(file, force=force) as write, _counted(write, quiet=as_json) as counting:
+    refuse_target(file, force=force)
+    with written_whole(file, force=force) as write, _counted(write, quiet=as_json) as counting:
         client.download("/usage/export", asked, counting)
     size = file.stat().st_size
     document = {"file": str(file), "bytes": size}
@@ -105,48 +102,3 @@ def _counted(write: Write, *, quiet: bool) -> Generator[Write]:
             shown.advance(task, len(data))
 
         yield counting
-
-
-def _refuse(file: Path, *, force: bool) -> None:
-    """Raise CommandError for a file that must stay, before anything is asked for."""
-    if not file.parent.is_dir():
-        raise CommandError(f"there is no folder {file.parent}", ExitCode.PRECONDITION, hint="make it first")
-    if not os.path.lexists(file):
-        return
-    if not force:
-        raise _there(file)
-    if not file.is_file():
-        raise CommandError(f"{file} is no file that could be replaced", ExitCode.PRECONDITION)
-
-
-@contextmanager
-def _replaced(file: Path, *, force: bool) -> Generator[Write]:
-    """What is written becomes the file when all of it is on the disk, and nothing before."""
-    descriptor, name = tempfile.mkstemp(prefix=".palyra-usage-", dir=file.parent)
-    written = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            yield out.write
-            out.flush()
-            os.fsync(descriptor)
-        if force:
-            written.replace(file)
-        else:
-            _take_name(written, file)
-    finally:
-        written.unlink(missing_ok=True)
-
-
-def _take_name(written: Path, file: Path) -> None:
-    """Give the file its name unless somebody else has taken it meanwhile. Raises CommandError."""
-    try:
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        raise _there(file) from None
-    written.replace(file)
-
-
-def _there(file: Path) -> CommandError:
-    return CommandError(
-        f"{file} is there already", ExitCode.PRECONDITION, hint="name another one, or add --force"
-    )
