@@ -1,7 +1,7 @@
 """What people ask about usage, and the port that answers from the rollups. Never consulted for admission."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Protocol
 
@@ -33,6 +33,19 @@ class UsageTotals:
     failed: int = 0
     timed: int = 0
     latency_ms: int = 0
+
+
+FIGURES = tuple(each.name for each in fields(UsageTotals) if each.name != "group")
+NAMES = ("principal", "agent", "model", "provider")
+CELL = ("hour", *NAMES)
+"""What tells one cell of the rollups from the others: usage can be summed by any of it."""
+
+
+def check_groups(names: Sequence[str]) -> None:
+    """Raises ValueError for a name that usage cannot be grouped by."""
+    for name in names:
+        if name not in CELL:
+            raise ValueError(f"usage cannot be grouped by {name!r}; use one of {', '.join(CELL)}")
 
 
 class UsageFigure(StrEnum):

@@ -19,13 +19,12 @@ from palyra.lifecycle.decision import (
     read_settlement,
 )
 from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter
-from palyra.lifecycle.usage import UsageTotals
+from palyra.lifecycle.usage import CELL, UsageTotals, check_groups
 from palyra.store.activity_kept import KeptActivity
 from palyra.store.derived import Derived, counted, derived
 from palyra.store.history import MemoryHistory
 from palyra.store.kept import Kept, KeptRecords
 from palyra.store.ledger import JournaledLedger, resolve
-from palyra.store.reads import GROUPS
 from palyra.store.records import JournaledRecords, matches, newest
 from palyra.store.usage_kept import KeptUsage, Rollup
 from palyra.store.write import RollupDelta, RollupKey, Write, superseded
@@ -101,9 +100,7 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
 
     async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         """See ``Records.usage``."""
-        for name in group_by:
-            if name not in GROUPS:
-                raise ValueError(f"usage cannot be grouped by {name!r}; use one of {', '.join(GROUPS)}")
+        check_groups(group_by)
         sums: dict[tuple[str, ...], RollupDelta] = {} if group_by else {(): RollupDelta()}
         for key, delta in self._rollups():
             if since <= key.hour < until:
@@ -158,7 +155,7 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
         return [
             Rollup(
                 Instant(key.hour),
-                {name: str(getattr(key, name)) for name in GROUPS},
+                {name: str(getattr(key, name)) for name in CELL},
                 UsageTotals({}, *delta[:10], *delta[12:]),
             )
             for key, delta in self._rollups()

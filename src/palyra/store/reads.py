@@ -1,10 +1,9 @@
 """Questions people ask, as SQLAlchemy Core selects. Never consulted for admission."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, Table, and_, cast, func, select
+from sqlalchemy import Connection, Row, Table, select
 
 from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
@@ -12,15 +11,12 @@ from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey, Balance
 from palyra.lifecycle.decision import CallState, StoredDecision, read_decision, read_settlement
 from palyra.lifecycle.ports import AccountStatus, AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
-from palyra.lifecycle.usage import UsageTotals
 from palyra.store import codec
 from palyra.store.page import line_of, unpack
-from palyra.store.schema import alerts, approvals, balances, decisions, documents, notices, rollups
+from palyra.store.schema import alerts, approvals, balances, decisions, documents, notices
 
-GROUPS = ("hour", "principal", "agent", "model", "provider")
 ACCOUNTS_SHOWN_MAX = 1_000
 PAGES_AT_ONCE = 500
-_FIGURES = tuple(each.name for each in fields(UsageTotals) if each.name != "group")
 
 
 def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[StoredDecision]:
@@ -44,31 +40,6 @@ def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[S
         {(row.node, page) for row in rows for page in (row.page, row.end_page) if page is not None},
     )
     return [_stored(row, pages) for row in rows]
-
-
-def usage(
-    connection: Connection, since: Instant, until: Instant, group_by: Sequence[str]
-) -> Sequence[UsageTotals]:
-    """Rollup sums of the hours in [since, until), dearest group first.
-
-    Raises ValueError for a group that the rollups do not have.
-    """
-    for name in group_by:
-        if name not in GROUPS:
-            raise ValueError(f"usage cannot be grouped by {name!r}; use one of {', '.join(GROUPS)}")
-    columns = [rollups.c[name] for name in group_by]
-    sums = [
-        cast(func.coalesce(func.sum(rollups.c[figure]), 0), BigInteger).label(figure) for figure in _FIGURES
-    ]
-    hours = and_(rollups.c.hour >= since, rollups.c.hour < until)
-    query = select(*columns, *sums).where(hours).group_by(*columns)
-    query = query.order_by(func.sum(rollups.c.cost).desc(), *columns)
-    found: list[UsageTotals] = []
-    for row in connection.execute(query).mappings():
-        values: dict[str, Any] = dict(row)
-        group = {name: str(values.pop(name)) for name in group_by}
-        found.append(UsageTotals(group=group, **values))
-    return found
 
 
 def list_accounts(connection: Connection, policy_id: str) -> Sequence[AccountStatus]:

@@ -17,7 +17,6 @@ from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.ports import AccountStatus, DecisionFilter
-from palyra.lifecycle.usage import UsageTotals
 from palyra.store import codec, sql
 from palyra.store.commit import Committer
 from palyra.store.history import SqliteHistory
@@ -131,16 +130,6 @@ class SqliteRecords(StoredRecords):
 
         pending = self._pending(wanted)
         return newest(wanted, pending, await self._reader.ask(question))
-
-    async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
-        """See ``Records.usage``."""
-
-        def question(connection: "Connection") -> Sequence[UsageTotals]:
-            from palyra.store import reads
-
-            return reads.usage(connection, since, until, group_by)
-
-        return await self._reader.ask(question)
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         """See ``Records.accounts``."""

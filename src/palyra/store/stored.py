@@ -137,6 +137,16 @@ class StoredRecords(JournaledRecords):
 
         return await self._ask(question)
 
+    async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
+        """See ``Records.usage``."""
+
+        def question(connection: "Connection") -> Sequence[UsageTotals]:
+            from palyra.store import usage_reads
+
+            return usage_reads.usage(connection, since, until, group_by)
+
+        return await self._ask(question)
+
     async def usage_groups(self, wanted: UsageFilter, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         """See ``UsageRecords.usage_groups``."""
 

@@ -1,12 +1,15 @@
 """Reports over rollups that are kept in memory: what ``usage_reads`` asks a database, in plain Python."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from palyra.core.hours import HourRun, bucket_of
 from palyra.core.instant import Instant
 from palyra.lifecycle.usage import (
+    CELL,
+    FIGURES,
+    NAMES,
     UsageCell,
     UsageFigure,
     UsageFilter,
@@ -16,10 +19,6 @@ from palyra.lifecycle.usage import (
     UsageTop,
     UsageTotals,
 )
-
-_FIGURES = tuple(each.name for each in fields(UsageTotals) if each.name != "group")
-_NAMES = ("principal", "agent", "model", "provider")
-_CELL = ("hour", *_NAMES)
 
 
 class Rollup(NamedTuple):
@@ -78,19 +77,19 @@ class KeptUsage:
         """See ``UsageRecords.usage_hours``."""
         sums: dict[tuple[str, ...], UsageTotals] = {}
         for each in self._wanted(wanted):
-            key = tuple(each.names[name] for name in _CELL)
+            key = tuple(each.names[name] for name in CELL)
             sums[key] = _plus(sums.get(key), each.sums)
         keys = sorted(sums, key=_place)
         if after is not None:
             keys = [key for key in keys if _place(key) > _place(after)]
-        return [replace(sums[key], group=dict(zip(_CELL, key, strict=True))) for key in keys[:limit]]
+        return [replace(sums[key], group=dict(zip(CELL, key, strict=True))) for key in keys[:limit]]
 
     def _wanted(self, wanted: UsageFilter) -> list[Rollup]:
         return [
             each
             for each in self._kept_rollups()
             if wanted.since <= each.hour < wanted.until
-            and all(getattr(wanted, name) in (None, each.names[name]) for name in _NAMES)
+            and all(getattr(wanted, name) in (None, each.names[name]) for name in NAMES)
         ]
 
 
@@ -126,4 +125,4 @@ def _rank(question: UsageRows, row: UsageRow) -> tuple[int, tuple[str, ...]]:
 def _plus(one: UsageTotals | None, other: UsageTotals) -> UsageTotals:
     if one is None:
         return other
-    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in _FIGURES})
+    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in FIGURES})

@@ -4,7 +4,6 @@ Each reads the rollups of its hours, once, by their primary key; never calls (W5
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +27,9 @@ from sqlalchemy.sql.selectable import FromClause
 from palyra.core.hours import HourRun
 from palyra.core.instant import Instant
 from palyra.lifecycle.usage import (
+    CELL,
+    FIGURES,
+    NAMES,
     UsageCell,
     UsageFigure,
     UsageFilter,
@@ -36,13 +38,26 @@ from palyra.lifecycle.usage import (
     UsageRows,
     UsageTop,
     UsageTotals,
+    check_groups,
 )
 from palyra.store.schema import rollups
 
-_FIGURES = tuple(each.name for each in fields(UsageTotals) if each.name != "group")
 _COUNTED = ("requests", "denied", "failed")
-_NAMES = ("principal", "agent", "model", "provider")
-_CELL = ("hour", *_NAMES)
+
+
+def usage(
+    connection: Connection, since: Instant, until: Instant, group_by: Sequence[str]
+) -> Sequence[UsageTotals]:
+    """Rollup sums of the hours in [since, until), dearest group first.
+
+    Raises ValueError for a group that the rollups do not have.
+    """
+    check_groups(group_by)
+    names = [rollups.c[name] for name in group_by]
+    hours = and_(rollups.c.hour >= since, rollups.c.hour < until)
+    query = select(*names, *_sums(rollups)).where(hours).group_by(*names)
+    query = query.order_by(func.sum(rollups.c.cost).desc(), *names)
+    return [_totals(row, group_by) for row in connection.execute(query).mappings()]
 
 
 def groups(connection: Connection, wanted: UsageFilter, group_by: Sequence[str]) -> Sequence[UsageTotals]:
@@ -114,14 +129,14 @@ def hours(
     connection: Connection, wanted: UsageFilter, after: Sequence[str] | None, limit: int
 ) -> Sequence[UsageTotals]:
     """See ``UsageRecords.usage_hours``."""
-    names = [rollups.c[name] for name in _CELL]
+    names = [rollups.c[name] for name in CELL]
     query = select(*names, *_sums(rollups)).where(_matches(wanted)).group_by(*names)
     query = query.order_by(*names).limit(limit)
     if after is not None:
         hour, *rest = after
         # The first condition lets SQLite seek; PostgreSQL would do with the second.
         query = query.where(rollups.c.hour >= int(hour), tuple_(*names) > tuple_(int(hour), *rest))
-    return [_totals(row, _CELL) for row in connection.execute(query).mappings()]
+    return [_totals(row, CELL) for row in connection.execute(query).mappings()]
 
 
 def _cells(wanted: UsageFilter, by: Sequence[str], runs: Sequence[HourRun]) -> Select[*tuple[Any, ...]]:
@@ -129,7 +144,7 @@ def _cells(wanted: UsageFilter, by: Sequence[str], runs: Sequence[HourRun]) -> S
     source = _by_key(wanted, by)
     hour, names = source.c.hour, [source.c[name] for name in by]
     # A subquery: PostgreSQL takes no expression with parameters for the same one twice.
-    read = select(_bucket(hour, runs).label("bucket"), hour, *names, *(source.c[name] for name in _FIGURES))
+    read = select(_bucket(hour, runs).label("bucket"), hour, *names, *(source.c[name] for name in FIGURES))
     found = read.subquery("found")
     keys = [found.c.bucket, *(found.c[name] for name in by)]
     return select(*keys, *_sums(found), func.max(found.c.hour).label("last_hour")).group_by(*keys)
@@ -141,11 +156,11 @@ def _by_key(wanted: UsageFilter, by: Sequence[str]) -> FromClause:
     SQLite sorts what it groups by anything but the beginning of the primary key: so it has less to sort. With
     the agent in it there is nothing to gain, and PostgreSQL would lose.
     """
-    last = max((_CELL.index(name) for name in by), default=0)
-    if last > _CELL.index("principal"):
-        columns = [rollups.c[name] for name in (*_CELL, *_FIGURES)]
+    last = max((CELL.index(name) for name in by), default=0)
+    if last > CELL.index("principal"):
+        columns = [rollups.c[name] for name in (*CELL, *FIGURES)]
         return select(*columns).where(_matches(wanted)).subquery("wanted")
-    names = [rollups.c[name] for name in _CELL[: last + 1]]
+    names = [rollups.c[name] for name in CELL[: last + 1]]
     return select(*names, *_sums(rollups)).where(_matches(wanted)).group_by(*names).subquery("wanted")
 
 
@@ -162,7 +177,7 @@ def _bucket(hour: ColumnElement[int], runs: Sequence[HourRun]) -> ColumnElement[
 
 def _matches(wanted: UsageFilter) -> ColumnElement[bool]:
     conditions = [rollups.c.hour >= wanted.since, rollups.c.hour < wanted.until]
-    for name in _NAMES:
+    for name in NAMES:
         value = getattr(wanted, name)
         if value is not None:
             conditions.append(rollups.c[name] == value)
@@ -186,7 +201,7 @@ def _page(
 
 
 def _sums(source: FromClause) -> list[ColumnElement[int]]:
-    return [cast(func.coalesce(func.sum(source.c[name]), 0), BigInteger).label(name) for name in _FIGURES]
+    return [cast(func.coalesce(func.sum(source.c[name]), 0), BigInteger).label(name) for name in FIGURES]
 
 
 def _figure(source: FromClause, figure: UsageFigure) -> ColumnElement[int]:
@@ -202,7 +217,7 @@ def _figure(source: FromClause, figure: UsageFigure) -> ColumnElement[int]:
 
 
 def _totals(row: RowMapping, by: Sequence[str]) -> UsageTotals:
-    return UsageTotals({name: str(row[name]) for name in by}, *(row[name] for name in _FIGURES))
+    return UsageTotals({name: str(row[name]) for name in by}, *(row[name] for name in FIGURES))
 
 
 def _points(text: str) -> dict[int, int]:

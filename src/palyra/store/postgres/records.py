@@ -8,7 +8,6 @@ from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter
-from palyra.lifecycle.usage import UsageTotals
 from palyra.store import codec
 from palyra.store.postgres import sql
 from palyra.store.postgres.ledger import SharedLedger
@@ -68,16 +67,6 @@ class PostgresRecords(StoredRecords):
         if wanted.state in (None, CallState.PENDING):
             pending += [each for each in await self._pending_elsewhere() if matches(each, wanted)]
         return newest(wanted, pending, await self._reading.ask(question))
-
-    async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
-        """See ``Records.usage``."""
-
-        def question(connection: "Connection") -> Sequence[UsageTotals]:
-            from palyra.store import reads
-
-            return reads.usage(connection, since, until, group_by)
-
-        return await self._reading.ask(question)
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         """See ``Records.accounts``."""
