@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from palyra.approvals.approval import Approval, State
-from palyra.approvals.rules import AMOUNT_MAX, EACH_CALL, cause_of, expiry_of, risk_of
+from palyra.approvals.rules import AMOUNT_MAX, cause_of, expiry_of, risk_of
 from palyra.budgets.evaluation import Evaluation
 from palyra.budgets.policy import Policy, digest_of
 from palyra.budgets.terms import EACH, Action, ScopeKind
@@ -125,7 +125,7 @@ def draft_up_front(
         reason=wish.reason,
         created_at=now,
         asked_at=now,
-        expires_at=expiry_of(now, expire_after_ns, EACH_CALL if each_call else "", window.end),
+        expires_at=expiry_of(now, expire_after_ns, policy.interval.value, window.end),
     )
 
 

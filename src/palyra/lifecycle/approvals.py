@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import structs
 
-from palyra.approvals.approval import Approval, GrantKind, State
+from palyra.approvals.approval import Approval, State
 from palyra.approvals.rules import (
     Decider,
     Offer,
@@ -110,8 +110,7 @@ class Approvals:
 
     def raising(self, key: AccountKey, now: Instant) -> list[Approval]:
         """The live grants that raise the limit of an account, in the order in which they were given."""
-        found = [each for each in self._open.values() if _raises(each, key, now)]
-        return sorted(found, key=lambda each: (each.ruling.at if each.ruling else 0, each.id))
+        return self._grants.raising(key, now)
 
     @property
     def waiting(self) -> int:
@@ -215,7 +214,7 @@ class Approvals:
         """Take a live grant back; the next call is decided without it. Raises NotFound, ApprovalClosed."""
 
         async def attempt() -> Approval:
-            approval = await self._find(approval_id)
+            approval = await self.find(approval_id)
             ruled = revoked(approval, _decider(by), reason, self._clock.now())
             return await self._save(ruled, approval, "approval.revoked", by.key_id)
 
@@ -223,7 +222,10 @@ class Approvals:
 
     async def find(self, approval_id: str) -> Approval:
         """One approval as it stands. Raises NotFound."""
-        return await self._find(approval_id)
+        approval = self._open.get(approval_id) or await self._records.approval(approval_id)
+        if approval is None:
+            raise NotFound(f"There is no approval {approval_id!r}.")
+        return approval
 
     # Time.
 
@@ -294,7 +296,7 @@ class Approvals:
         self, approval_id: str, change: Callable[[Approval, Instant], Approval], by: Subject
     ) -> Approval:
         async def attempt() -> Approval:
-            approval = await self._find(approval_id)
+            approval = await self.find(approval_id)
             now = self._clock.now()
             if approval.state is State.PENDING and self._ending(approval, now) is not None:
                 closed = await self._bring_up_to_date(approval.id)
@@ -328,16 +330,10 @@ class Approvals:
 
     async def _note_use(self, approval_id: str, request_id: str, key_id: str) -> None:
         async def attempt() -> Approval:
-            approval = await self._find(approval_id)
+            approval = await self.find(approval_id)
             return await self._save(spent(approval, request_id), approval, "approval.used", key_id)
 
         await self._try(attempt)
-
-    async def _find(self, approval_id: str) -> Approval:
-        approval = self._open.get(approval_id) or await self._records.approval(approval_id)
-        if approval is None:
-            raise NotFound(f"There is no approval {approval_id!r}.")
-        return approval
 
     async def _save(
         self, approval: Approval, before: Approval | None, kind: str | None, actor: str
@@ -439,15 +435,6 @@ class _Waiter:
     def __init__(self, approval: Approval) -> None:
         self.approval = approval
         self.over = Wait()
-
-
-def _raises(approval: Approval, key: AccountKey, now: Instant) -> bool:
-    grant = approval.live_grant(now)
-    if grant is None or grant.kind is GrantKind.ONCE:
-        return False
-    if (approval.policy_id, approval.entity, approval.metric) != (key.policy_id, key.entity, key.metric):
-        return False
-    return grant.kind is GrantKind.TIMEBOXED or approval.window_start == key.window_start
 
 
 def _decider(by: Subject) -> Decider:

@@ -34,6 +34,15 @@ class Grants:
         """Those of one account, whatever its window."""
         return self._by_account.get((policy_id, entity), ())
 
+    def raising(self, account: AccountKey, now: Instant) -> list[Approval]:
+        """Those that are live and raise the limit of an account, in the order in which they were given."""
+        found = [
+            each
+            for each in self.of(account.policy_id, account.entity)
+            if _is_for(each, account) and (grant := each.live_grant(now)) and grant.kind is not GrantKind.ONCE
+        ]
+        return sorted(found, key=lambda each: (each.ruling.at if each.ruling else 0, each.id))
+
     def allowance(
         self, binding: Binding, call: Call, principal: str, accounts: Accounts, now: Instant
     ) -> Allowance:
@@ -48,7 +57,7 @@ class Grants:
         once, single_use = -1, None
         for approval in found:
             grant = approval.live_grant(now)
-            if grant is None or not _is_for(approval, binding, grant.kind):
+            if grant is None or not _is_for(approval, binding.account, each_call=binding.each_call):
                 continue
             if grant.kind is not GrantKind.ONCE:
                 extra += grant.extra
@@ -60,12 +69,12 @@ class Grants:
         return Allowance(extra if mine else 0, tuple(mine), once, single_use)
 
 
-def _is_for(approval: Approval, binding: Binding, kind: GrantKind) -> bool:
+def _is_for(approval: Approval, account: AccountKey, *, each_call: bool = False) -> bool:
     """Whether a grant is for this account: an edit may have given the policy another metric or window."""
-    if approval.metric != binding.account.metric:
+    if approval.metric != account.metric or approval.grant is None:
         return False
-    any_window = kind is GrantKind.TIMEBOXED or binding.each_call
-    return any_window or approval.window_start == binding.window.start
+    any_window = each_call or approval.grant.kind is GrantKind.TIMEBOXED
+    return any_window or approval.window_start == account.window_start
 
 
 def _lets_through(approval: Approval, call: Call, principal: str, accounts: Accounts) -> bool:
