@@ -11,6 +11,7 @@ from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
 from palyra.api.usage_question import Names
 from palyra.core.errors import FieldError, NotFound
+from palyra.core.limits import LABEL_CHARS_MAX
 from palyra.lifecycle.activity import SessionFilter, SessionOrder, SessionPlace
 from palyra.lifecycle.ports import DecisionFilter
 from palyra.reports.explain import decision_page
@@ -83,7 +84,7 @@ class UsageActivity:
         own = only_principal(caller)
         names = Names(principal, None, None, None).of(own)
         whose = names.principal or caller.principal
-        if len(session) > PAGE_MAX or "\0" in session:
+        if len(session) > LABEL_CHARS_MAX:
             raise NotFound("There is no such session.")
         found = await self._records.session(whose, session)
         if found is None:
@@ -103,7 +104,7 @@ class UsageActivity:
     ) -> Response:
         """Sums per value of a tag, or of all tags. A call counts for each of its tags."""
         stretch = read_stretch(since, until, self._clock.now())
-        return JSONResponse(tags_document(await self._records.tags(*stretch, _tag(tag)), stretch))
+        return JSONResponse(tags_document(await self._records.tags(*stretch, tag), stretch))
 
     async def usage_latencies(self, since: str | None = None, until: str | None = None) -> Response:
         """How long calls took, by model and provider: quantiles that are at most an eighth off."""
@@ -116,9 +117,3 @@ def _order_of(text: str) -> SessionOrder:
         return SessionOrder(text)
     except ValueError:
         raise FieldError("sort", f"{text!r} is not one of: {', '.join(SessionOrder)}.") from None
-
-
-def _tag(text: str | None) -> str | None:
-    if text is not None and "\0" in text:
-        raise FieldError("tag", "must not have a NUL in it.")
-    return text
