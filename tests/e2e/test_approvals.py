@@ -12,6 +12,7 @@ import pytest
 
 from harness import command, raw
 from harness.daemon import Api, DaemonProcess, budget, config, poll
+from harness.people import asked, showing
 from harness.raw import Reply
 from harness.script import Answer, fixed
 from harness.stub import Stub
@@ -42,16 +43,6 @@ def tenant(daemon: DaemonProcess, shared_stub: Stub, tenant_of: Callable[..., Te
     made.budget(1, **ASKS)
     assert made.ask().status == 200
     return made
-
-
-def showing(*refs: object) -> dict[str, str]:
-    return {"x-palyra-approval": ", ".join(map(str, refs))}
-
-
-def asked(reply: Reply) -> str:
-    """The approval that a refused call asks for."""
-    assert (reply.status, code(reply)) == (402, "approval_required"), reply.body
-    return str(detail(reply)["approval_id"])
 
 
 def palyra(tenant: Tenant, key: str, *words: str, code: int = 0) -> str:

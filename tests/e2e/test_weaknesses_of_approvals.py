@@ -15,9 +15,10 @@ import pytest
 
 from conftest import DaemonFactory
 from harness.daemon import SCRUBBED, Api, DaemonProcess, budget, config
+from harness.people import asked
 from harness.script import Answer, fixed
 from harness.stub import Stub
-from harness.talk import chat, detail
+from harness.talk import chat
 from harness.tenant import SharedDaemons, Tenant
 
 ASKS: dict[str, Any] = {"metric": "requests", "action": "approval_required"}
@@ -43,11 +44,6 @@ def tenant(daemon: DaemonProcess, shared_stub: Stub, tenant_of: Callable[..., Te
     return made
 
 
-def asked(tenant: Tenant, body: object = None) -> str:
-    """The approval that the next call asks for."""
-    return str(detail(tenant.ask(chat() if body is None else body))["approval_id"])
-
-
 def decide(tenant: Tenant, key: str, ref: str, **body: object) -> httpx2.Response:
     path = f"/approvals/{ref}/decision"
     return Api(tenant.daemon.url, key).request("POST", path, {"decision": "allow"} | body)
@@ -60,7 +56,7 @@ def shown(tenant: Tenant, ref: str) -> Mapping[str, Any]:
 def test_w20_once_is_used_up_and_for_nobody_else(
     tenant: Tenant, operator: str, daemon: DaemonProcess, tenant_of: Callable[..., Tenant]
 ) -> None:
-    ref = asked(tenant)
+    ref = asked(tenant.ask())
     assert decide(tenant, operator, ref).status_code == 200
     stranger = tenant_of(daemon)
     stranger.budget(1, **ASKS)
@@ -73,7 +69,7 @@ def test_w20_once_is_used_up_and_for_nobody_else(
 
 
 def test_w21_what_was_decided_is_not_decided_again(tenant: Tenant, operator: str) -> None:
-    ref = asked(tenant)
+    ref = asked(tenant.ask())
     assert decide(tenant, operator, ref, decision="deny", reason="no").status_code == 200
     before = shown(tenant, ref)
 
@@ -84,7 +80,7 @@ def test_w21_what_was_decided_is_not_decided_again(tenant: Tenant, operator: str
 
 
 def test_w22_nobody_decides_alone_or_without_the_role(tenant: Tenant, daemon: DaemonProcess) -> None:
-    ref = asked(tenant)
+    ref = asked(tenant.ask())
     viewer = daemon.create_key("vera", roles=["viewer"])
     own = daemon.create_key(tenant.principal, roles=["operator"])
 
@@ -93,7 +89,7 @@ def test_w22_nobody_decides_alone_or_without_the_role(tenant: Tenant, daemon: Da
 
 
 def test_w23_a_time_box_needs_its_time(tenant: Tenant, operator: str) -> None:
-    ref = asked(tenant)
+    ref = asked(tenant.ask())
 
     refused = decide(tenant, operator, ref, grant="timeboxed")
 
@@ -102,7 +98,7 @@ def test_w23_a_time_box_needs_its_time(tenant: Tenant, operator: str) -> None:
 
 
 def test_w24_requests_expire_and_what_is_pending_is_found(tenant: Tenant, operator: str) -> None:
-    denied, waiting = asked(tenant), asked(tenant, chat(max_tokens=65))
+    denied, waiting = asked(tenant.ask()), asked(tenant.ask(chat(max_tokens=65)))
     assert decide(tenant, operator, denied, decision="deny").status_code == 200
 
     page = tenant.api.get("/approvals", state="pending", requester=tenant.principal)
@@ -113,13 +109,13 @@ def test_w24_requests_expire_and_what_is_pending_is_found(tenant: Tenant, operat
 
 
 def test_w25_an_override_is_a_subject_of_its_own(tenant: Tenant) -> None:
-    found = shown(tenant, asked(tenant))
+    found = shown(tenant, asked(tenant.ask()))
 
     assert found["subject"] == f"usage-budget:{found['policy_id']}"
 
 
 def test_w26_a_grant_has_an_amount_and_the_caller_its_id(tenant: Tenant, operator: str) -> None:
-    ref = asked(tenant)
+    ref = asked(tenant.ask())
     assert decide(tenant, operator, ref, grant="amount", amount=2).status_code == 200
 
     statuses = [tenant.ask(chat(max_tokens=60 + number)).status for number in range(4)]
