@@ -8,8 +8,6 @@ RUN := uv run --frozen
 PYTEST := $(RUN) pytest --durations=10 --durations-min=1.0
 # Tests of one file stay in one process: they share its model server.
 PARALLEL := -n 2 --dist loadfile
-# What starts processes waits for them most of the time.
-PATIENT := -n 3 --dist loadfile
 # What a daemon does must not depend on where its ledger is.
 ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time capacity clamp concurrency \
 	counted_estimate degrade explain_is_what_happens failover_keys \
@@ -54,8 +52,8 @@ unit: setup ## The fast suites: units, properties, conformance; the pure package
 	$(PYTEST) $(PARALLEL) -m "not soak" $(OTHER_TESTS)
 
 system: setup ## The suites that start processes: faults, security, end to end, official clients, docs
-	$(PYTEST) $(PATIENT) -m "not soak" tests/faults tests/security tests/e2e tests/clients tests/docs
-	$(PYTEST) $(PATIENT) -m "not soak" --postgres $(ON_BOTH)
+	$(PYTEST) $(PARALLEL) -m "not soak" tests/faults tests/security tests/e2e tests/clients tests/docs
+	$(PYTEST) $(PARALLEL) -m "not soak" --postgres $(ON_BOTH)
 
 test: ## Everything that must hold before a change is merged
 	$(MAKE) check
