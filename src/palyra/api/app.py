@@ -9,6 +9,7 @@ from palyra.api.access import PUBLIC, check_access
 from palyra.api.alerts import Alerts
 from palyra.api.approvals import Approvals
 from palyra.api.budgets import Budgets
+from palyra.api.console import Console
 from palyra.api.decisions import Decisions
 from palyra.api.deps import ApiDeps
 from palyra.api.door import Door
@@ -25,7 +26,7 @@ Install = Callable[[FastAPI, Routes], None]
 
 
 def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
-    """Build the application: ``/api/v1/*``, ``/healthz``, ``/readyz``, ``/metrics``.
+    """Build the application: ``/api/v1/*``, ``/console``, ``/healthz``, ``/readyz``, ``/metrics``.
 
     Raises ValueError if a route declares no role.
     """
@@ -41,6 +42,7 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
         return JSONResponse(routes.document())
 
     routes.add("GET", "/openapi.json", openapi, PUBLIC)
+    Console().install(routes)
     handle_problems(app)
     check_access(app)
     app.add_middleware(Door, hosts=deps.hosts)

@@ -59,11 +59,13 @@ class Routes:
         takes: Sequence[str] = (),
         media: Sequence[str] = (JSON,),
         prefix: str = PREFIX,
+        shown: bool = True,
     ) -> None:
         """Add one route. All but the access describes it in the OpenAPI document, and checks nothing.
 
         ``also`` are statuses beside ``status`` and those that follow from access, body and parameters.
         ``headers`` are those that a good answer always has, ``takes`` those of requests that it looks at.
+        ``shown``: it is in the document; pages for people are not.
         """
         extra: dict[str, Any] = {}
         if body is not None:
@@ -94,6 +96,7 @@ class Routes:
             openapi_extra=extra,
             operation_id=handler.__name__,
             tags=[path.strip("/").partition("/")[0]],
+            include_in_schema=shown,
         )
 
     def document(self) -> dict[str, Any]:
