@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.approvals import Approvals
+from palyra.lifecycle.forecasts import Forecasts
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.ports import Clock, Ledger, Records
 from palyra.lifecycle.rules import Rules
@@ -74,6 +75,7 @@ class ApiDeps:
     approvals: Approvals
     alarms: Alarms
     outbox: Outbox
+    forecasts: Forecasts
     prices: Callable[[], Mapping[str, object]]
     models: ModelDesk
     health: Callable[[], Health]

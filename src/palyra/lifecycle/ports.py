@@ -14,6 +14,7 @@ from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.standing import StandingRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
@@ -167,19 +168,6 @@ class SharedRouting(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class AccountStatus:
-    """One account of a policy as stored and live.
-
-    ``sliced`` is claimed by gateways for calls to come: neither used nor held, and not free for the others.
-    """
-
-    key: AccountKey
-    window_end: Instant
-    balance: Balance
-    sliced: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class DecisionFilter:
     """Which decisions to list, newest first; None means any. ``first`` is the least request id wanted."""
 
@@ -324,7 +312,15 @@ class ConfigRecords(Protocol):
         ...
 
 
-class Records(ApprovalRecords, AlertRecords, ConfigRecords, UsageRecords, ActivityRecords, Protocol):
+class Records(
+    ApprovalRecords,
+    AlertRecords,
+    ConfigRecords,
+    UsageRecords,
+    ActivityRecords,
+    StandingRecords,
+    Protocol,
+):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
 
     def record_denial(self, decision: Decision) -> None:
@@ -341,10 +337,6 @@ class Records(ApprovalRecords, AlertRecords, ConfigRecords, UsageRecords, Activi
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
         """Decisions, newest first; page on with ``before`` set to the last request id."""
-        ...
-
-    async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
-        """Accounts of a policy whose window has not ended, or is the last one."""
         ...
 
     async def policies(self) -> Sequence[Policy]:

@@ -14,6 +14,7 @@ from palyra.core.hours import HourRun
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
+from palyra.lifecycle.standing import OpenWindow, Standing
 from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
 from palyra.store import codec
 from palyra.store.records import JournaledRecords
@@ -96,6 +97,16 @@ class StoredRecords(JournaledRecords):
     async def configured(self) -> Mapping[str, str]:
         """See ``ConfigRecords.configured``."""
         return {row[0]: row[1] for row in await self._read("configured")}
+
+    async def standing(self, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
+        """See ``StandingRecords.standing``."""
+
+        def question(connection: "Connection") -> Mapping[str, Standing]:
+            from palyra.store import reads
+
+            return reads.list_standing(connection, windows, most)
+
+        return await self._ask(question)
 
     async def sessions(self, wanted: SessionFilter) -> Sequence[SessionTotals]:
         """See ``ActivityRecords.sessions``."""
