@@ -42,6 +42,7 @@ POLICY: Mapping[str, object] = {"scope": "global", "metric": "requests", "interv
 BODIES: Mapping[str, Mapping[str, object]] = {
     "create_budget": {"id": "another", **POLICY},
     "put_budget": POLICY,
+    "validate_budget": {"id": "tried", **POLICY},
     "simulate_budgets": {"policies": [{"id": "tried", **POLICY}]},
     "request_override": {"amount": 5, "reason": "month end"},
     "decide_approval": {"decision": "allow", "grant": "amount", "amount_usd": "1.00"},
