@@ -13,7 +13,8 @@ from palyra.approvals.approval import Approval
 from palyra.core.hours import HourRun
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
-from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
+from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
 from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
 from palyra.store import codec
 from palyra.store.records import JournaledRecords
@@ -96,6 +97,16 @@ class StoredRecords(JournaledRecords):
     async def configured(self) -> Mapping[str, str]:
         """See ``ConfigRecords.configured``."""
         return {row[0]: row[1] for row in await self._read("configured")}
+
+    async def _found(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        """Calls that have a row."""
+
+        def question(connection: "Connection") -> DecisionsFound:
+            from palyra.store import decision_search
+
+            return decision_search.search(connection, wanted, inside)
+
+        return await self._ask(question)
 
     async def sessions(self, wanted: SessionFilter) -> Sequence[SessionTotals]:
         """See ``ActivityRecords.sessions``."""
