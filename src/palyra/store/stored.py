@@ -13,7 +13,8 @@ from palyra.approvals.approval import Approval
 from palyra.core.hours import HourRun
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
-from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
+from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
 from palyra.lifecycle.signed_in import SignIn
 from palyra.lifecycle.standing import OpenWindow, Standing
 from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
@@ -111,6 +112,16 @@ class StoredRecords(JournaledRecords):
             from palyra.store import reads
 
             return reads.list_standing(connection, windows, most)
+
+        return await self._ask(question)
+
+    async def _found(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        """Calls that have a row."""
+
+        def question(connection: "Connection") -> DecisionsFound:
+            from palyra.store import decision_search
+
+            return decision_search.search(connection, wanted, inside)
 
         return await self._ask(question)
 
