@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Self, TypeVar, cast
 
@@ -16,11 +18,13 @@ import httpx2
 
 from harness import toml_text
 from harness.postgres import new_database
+from palyra.store.migrate import migrate
 
 START_S = 30.0
 STOP_S = 20.0
 POLL_S = 0.02
 STUB_CREDENTIAL = "stub-credential-0123456789"
+FILE_URL = "sqlite:///palyra.db"
 SCRUBBED = (
     "PALYRA_",
     "OPENAI_",
@@ -47,7 +51,20 @@ def model(model_id: str, provider: str = "stub", **fields: object) -> dict[str, 
 
 def choose_database(*, postgres: bool) -> None:
     """What ``config`` names as the database: a new one on PostgreSQL, or a file in the daemon's folder."""
-    _databases.append(new_database if postgres else lambda: "sqlite:///palyra.db")
+    _databases.append(new_database if postgres else lambda: FILE_URL)
+
+
+@cache
+def new_file() -> bytes:
+    """A ledger in a file with the newest schema and nothing in it, as the daemon itself makes it.
+
+    Daemons of tests start with it: to make the schema takes as long as the rest of a start. Those whose
+    config is not ``config``'s (a text, or none) start without any file, as a user's first one does.
+    """
+    with tempfile.TemporaryDirectory(prefix="palyra-new-file-") as folder:
+        path = Path(folder) / "palyra.db"
+        migrate(path)
+        return path.read_bytes()
 
 
 def config(
@@ -222,6 +239,7 @@ class DaemonProcess:
         if self.settings is not None:
             text = self.settings if isinstance(self.settings, str) else toml_text.dump(self.settings)
             self.config_path.write_text(text)
+            self._give_new_file()
             chosen = ["--config", str(self.config_path)]
         self.starts += 1
         out = self.directory / f"daemon-{self.starts}.stdout"
@@ -239,6 +257,12 @@ class DaemonProcess:
             )
         self._await_announcement(self.process, out, errors)
         return self
+
+    def _give_new_file(self) -> None:
+        if isinstance(self.settings, Mapping) and not self.database.exists():
+            server = cast("Mapping[str, object]", self.settings["server"])
+            if server["database"] == FILE_URL:
+                self.database.write_bytes(new_file())
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(SCRUBBED)}
