@@ -6,19 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Self, TypeVar, cast
 
 import httpx2
 
 from harness import toml_text
+from harness.new_file import give_file
 from harness.postgres import new_database
-from palyra.store.migrate import migrate
 
 START_S = 30.0
 STOP_S = 20.0
@@ -52,19 +50,6 @@ def model(model_id: str, provider: str = "stub", **fields: object) -> dict[str, 
 def choose_database(*, postgres: bool) -> None:
     """What ``config`` names as the database: a new one on PostgreSQL, or a file in the daemon's folder."""
     _databases.append(new_database if postgres else lambda: FILE_URL)
-
-
-@cache
-def new_file() -> bytes:
-    """A ledger in a file with the newest schema and nothing in it, as the daemon itself makes it.
-
-    Daemons of tests start with it: to make the schema takes as long as the rest of a start. Those whose
-    config is not ``config``'s (a text, or none) start without any file, as a user's first one does.
-    """
-    with tempfile.TemporaryDirectory(prefix="palyra-new-file-") as folder:
-        path = Path(folder) / "palyra.db"
-        migrate(path)
-        return path.read_bytes()
 
 
 def config(
@@ -259,10 +244,11 @@ class DaemonProcess:
         return self
 
     def _give_new_file(self) -> None:
-        if isinstance(self.settings, Mapping) and not self.database.exists():
+        """Who starts with a text, or with nothing, starts without a file, too: as a user's first start is."""
+        if isinstance(self.settings, Mapping):
             server = cast("Mapping[str, object]", self.settings["server"])
             if server["database"] == FILE_URL:
-                self.database.write_bytes(new_file())
+                give_file(self.database)
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(SCRUBBED)}

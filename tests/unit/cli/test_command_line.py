@@ -304,7 +304,7 @@ def test_a_long_key_is_never_broken_across_lines() -> None:
     assert "sk-palyra-owner" in console.export_text()
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", ["demo-scale", "keys"])
 def test_a_verb_works_alone_as_it_does_among_the_others(verb: str) -> None:
     assert verbs_for([verb, "--help"]) == [verb]
     among, alone = (CliRunner().invoke(each, [verb, "--help"]) for each in (app, build_app([verb])))
