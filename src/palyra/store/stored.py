@@ -14,6 +14,7 @@ from palyra.core.hours import HourRun
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
+from palyra.lifecycle.signed_in import SignIn
 from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
 from palyra.store import codec
 from palyra.store.records import JournaledRecords
@@ -97,6 +98,11 @@ class StoredRecords(JournaledRecords):
         """See ``ConfigRecords.configured``."""
         return {row[0]: row[1] for row in await self._read("configured")}
 
+    async def sign_in(self, token_sha256: str) -> SignIn | None:
+        """See ``SignInRecords.sign_in``."""
+        rows = await self._read("sign_in", token_sha256)
+        return SignIn(*rows[0]) if rows else None
+
     async def sessions(self, wanted: SessionFilter) -> Sequence[SessionTotals]:
         """See ``ActivityRecords.sessions``."""
 
@@ -127,13 +133,15 @@ class StoredRecords(JournaledRecords):
 
         return await self._ask(question)
 
-    async def latencies(self, since: Instant, until: Instant) -> Sequence[LatencyCounts]:
+    async def latencies(
+        self, since: Instant, until: Instant, provider: str | None = None, model: str | None = None
+    ) -> Sequence[LatencyCounts]:
         """See ``ActivityRecords.latencies``."""
 
         def question(connection: "Connection") -> Sequence[LatencyCounts]:
             from palyra.store import activity_reads
 
-            return activity_reads.count_latencies(connection, since, until)
+            return activity_reads.count_latencies(connection, since, until, provider, model)
 
         return await self._ask(question)
 

@@ -1,0 +1,5 @@
+import { Page } from "@/parts/Page";
+
+export function SessionPage() {
+  return <Page title="Session">{null}</Page>;
+}
