@@ -80,8 +80,8 @@ id = "all-monthly"
 scope = "global"
 metric = "cost_usd"
 interval = "month"
-soft_limit = "1000.00"
-hard_limit = "1250.00"
+soft_limit = "400.00"
+hard_limit = "500.00"
 action = "block"
 thresholds = [{{ at = 0.5, then = "notify" }}, {{ at = 0.8, then = "notify" }}]
 
@@ -100,7 +100,7 @@ id = "agent-tokens-hourly"
 scope = "agent:*"
 metric = "total_tokens"
 interval = "hour"
-hard_limit = 1_500_000
+hard_limit = 4_000_000
 action = "block"
 
 [[budgets]]
@@ -117,7 +117,7 @@ id = "support-trial"
 scope = "principal:support"
 metric = "cost_usd"
 interval = "day"
-hard_limit = "3.00"
+hard_limit = "0.60"
 action = "block"
 mode = "dry_run"
 

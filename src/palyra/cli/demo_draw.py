@@ -106,6 +106,6 @@ def faults_at(model: str, at: Instant, now: Instant, random: Random) -> Sequence
         return [Refusal(400, "invalid_request_error")]
     if lot < 0.0105:
         return [Break(FailureKind.cut, after_head=True)]
-    if lot < 0.0112 and now - at > 3 * DAY_NS:
+    if lot < 0.0108 and now - at > 3 * DAY_NS:
         return [Break(FailureKind.first_byte_timeout)] * _ALL_TRIES
     return ()

@@ -122,13 +122,15 @@ class Month:
             tags = MappingProxyType(dict(agent.tags))
             grant = Grant(agent.principal, agent=agent.name, tags=tags)
             _, self._keys[agent.name] = await self.past.rules.create_key(grant, issuer=owner)
-        await self._set_sales("6.00", "7.50")
+        await self._set_sales("0.70", "0.85")
         start = begin_of(self.now)
         for day in days_between(start, self.now):
             for agent in AGENTS:
                 random = Random(f"{self.seed} {agent.name} {(day - midnight(self.now)) // DAY_NS}")
                 for number, begins in enumerate(sessions_of(agent, day, random)):
                     if start < begins < self.now - QUIET_NS:
+                        if agent.name == RUNAWAY and begins >= runaway_from(self.now):
+                            continue
                         session = _Session(agent, f"{agent.name}-{day // DAY_NS % 1000}-{number + 1}", random)
                         self.stage.at(begins, partial(self._begin_session, session))
         self._plan_looks(start)
@@ -156,21 +158,21 @@ class Month:
 
     def _plan_looks(self, start: Instant) -> None:
         away = runaway_from(self.now)
-        troubles = [outage(self.now), (away, Instant(away + 6 * HOUR_NS))]
-        at = start + LOOK_NS
-        while at < self.now:
-            self.stage.at(at, self.past.glance)
-            close = any(begins - MINUTE_NS <= at < ends + 20 * MINUTE_NS for begins, ends in troubles)
-            at += LOOK_CLOSELY_NS if close else LOOK_NS
-        for days_ago in (24, 17, 10):
-            self.stage.at(working_day(self.now, days_ago) + 11 * HOUR_NS + 7 * MINUTE_NS, self.past.look)
-        for hours in (2, 3, 26, 60):
+        self._glance(Instant(start + LOOK_NS), self.now, LOOK_NS)
+        down, up = outage(self.now)
+        self._glance(down, Instant(up + 20 * MINUTE_NS), LOOK_CLOSELY_NS)
+        self._glance(away, Instant(away + 6 * HOUR_NS), LOOK_CLOSELY_NS)
+        for hours in (-90, 2, 3, 26):
             self.stage.at(away + hours * HOUR_NS + MINUTE_NS, self.past.look)
+
+    def _glance(self, begins: Instant, ends: Instant, every: int) -> None:
+        for at in range(begins, ends, every):
+            self.stage.at(at, self.past.glance)
 
     def _plan_people(self) -> None:
         """Budgets that are changed by hand."""
-        self.stage.at(working_day(self.now, 24) + 10 * HOUR_NS, partial(self._set_sales, "5.00", "6.00"))
-        self.stage.at(working_day(self.now, 11) + 16 * HOUR_NS, partial(self._set_sales, "6.50", "8.00"))
+        self.stage.at(working_day(self.now, 24) + 10 * HOUR_NS, partial(self._set_sales, "0.60", "0.75"))
+        self.stage.at(working_day(self.now, 11) + 16 * HOUR_NS, partial(self._set_sales, "0.80", "0.95"))
 
     # Work.
 
@@ -180,8 +182,6 @@ class Month:
         at, random = self.stage.clock.at, session.random
         session.model = model_of(session.agent, random)
         session.turns = random.randint(*session.agent.turns)
-        if session.agent.name == "code-review" and self._is_trial(at):
-            session.turns += 2
         if session.agent.name in ("ci-fixer", "lab") and self._is_trial(at):
             session.model = NEW_MODEL
         await self._call(session)
@@ -239,7 +239,7 @@ class Month:
         if self._granted % 4 == 0:
             await desk.deny(approval_id, "Enough for today; it goes on tomorrow.", by=olga)
             return
-        offer = Offer(GrantKind.AMOUNT, 3 * NANO_PER_USD // 2)
+        offer = Offer(GrantKind.AMOUNT, 2 * NANO_PER_USD // 5)
         await desk.approve(approval_id, offer, "The campaign ends this week.", by=olga)
 
     def _lot(self, name: str) -> Random:

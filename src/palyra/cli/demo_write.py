@@ -31,9 +31,10 @@ def prepare(
         return Prepared(config, None, 0)
     # The daemon's parts take a second to load, which other commands need not wait for.
     from palyra.cli.demo_month import write_month
+    from palyra.daemon.log import unlogged
 
     settings = load_settings(config, {}, directory)
-    with progress("Writing a month of history", quiet=quiet) as show:
+    with progress("Writing a month of history", quiet=quiet) as show, unlogged():
         written = write_month(settings, now, show)
     return Prepared(config, written.owner_key, written.calls)
 
