@@ -165,6 +165,7 @@ class UsageSums(BaseModel):
     failed: int
     timed: int
     latency_ms: int
+    average_latency_ms: int | None
     cost_nano_usd: int
     cost_usd: str
 
@@ -181,17 +182,64 @@ class UsagePeriod(BaseModel):
     since: str
     until: str
     totals: UsageSums
+    p95_latency_ms: int | None
+
+
+class UsageChange(BaseModel):
+    """Each figure less that of the period before, and in percent of it; null where that was 0."""
+
+    requests: int
+    requests_percent: str | None
+    denied: int
+    denied_percent: str | None
+    estimated: int
+    estimated_percent: str | None
+    unpriced: int
+    unpriced_percent: str | None
+    input_tokens: int
+    input_tokens_percent: str | None
+    output_tokens: int
+    output_tokens_percent: str | None
+    cache_read_tokens: int
+    cache_read_tokens_percent: str | None
+    cache_write_tokens: int
+    cache_write_tokens_percent: str | None
+    reasoning_tokens: int
+    reasoning_tokens_percent: str | None
+    asked: int
+    asked_percent: str | None
+    clamped: int
+    clamped_percent: str | None
+    failed: int
+    failed_percent: str | None
+    timed: int
+    timed_percent: str | None
+    latency_ms: int
+    latency_ms_percent: str | None
+    cost_nano_usd: int
+    cost_usd: str
+    cost_percent: str | None
+    average_latency_ms: int | None
+    average_latency_ms_percent: str | None
 
 
 class UsageSummary(BaseModel):
-    """Sums over [since, until). ``change`` has each figure against ``previous``, and in percent of it."""
+    """Sums over [since, until), and against ``previous``.
+
+    ``held_now`` is what the ``running`` calls may cost at most, but for ``running_unpriced`` of them.
+    """
 
     since: str
     until: str
     group_by: list[str]
     totals: UsageSums
+    p95_latency_ms: int | None
+    running: int
+    running_unpriced: int
+    held_now_nano_usd: int
+    held_now_usd: str
     previous: UsagePeriod
-    change: dict[str, int | str | None]
+    change: UsageChange
     groups: list[UsageGroup]
 
 
