@@ -9,10 +9,11 @@ from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OPERATE, OWN, READ, WRITE, CallerOf, clear_key, only_principal
 from palyra.api.bodies import ConnectionTest, ModelQuestion
+from palyra.api.decision_schemas import CallExplained
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import Routes
-from palyra.api.schemas import CallExplained, Listing, ModelStatus, Tested
+from palyra.api.schemas import Listing, ModelStatus, Tested
 from palyra.api.timeouts import TIMEOUT_MS, TIMEOUT_MS_LEAST, TIMEOUT_MS_MOST
 from palyra.core.errors import FieldError
 

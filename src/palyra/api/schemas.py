@@ -82,43 +82,6 @@ class PolicyStatus(BaseModel):
     accounts: list[AccountShown]
 
 
-class DecisionRow(BaseModel):
-    """A decision in a list."""
-
-    model_config = ConfigDict(extra="allow")
-
-    request_id: str
-    at: str
-    state: str
-    outcome: str
-    status: str
-    principal: str
-    agent: str | None
-    session: str | None
-    requested_model: str
-    model: str
-    cost_nano_usd: int | None = None
-    cost_usd: str | None = None
-
-
-class DecisionPage(BaseModel):
-    """Decisions, newest first."""
-
-    items: list[DecisionRow]
-    next_cursor: str | None
-
-
-class DecisionShown(DecisionRow):
-    """A decision with all that was known, decided and used."""
-
-    estimate: dict[str, Any] | None
-    price: dict[str, Any] | None
-    evaluations: list[dict[str, Any]]
-    clamp: dict[str, Any] | None
-    counterfactual: dict[str, Any] | None
-    settlement: dict[str, Any] | None
-
-
 class KeyShown(BaseModel):
     """A key, recognised by its prefix."""
 
@@ -332,25 +295,6 @@ class ModelStatus(BaseModel):
     models: int
     priced: int
     problems: list[dict[str, str]]
-
-
-class CallExplained(BaseModel):
-    """The decision that a call would get; as a decision, without a settlement."""
-
-    model_config = ConfigDict(extra="allow")
-
-    would_run: bool
-    outcome: str
-    status: str
-    mode: str
-    requested_model: str
-    recommended_model: str
-    model: str
-    provider: str
-    route: str
-    estimate: dict[str, Any] | None
-    routing: dict[str, Any] | None
-    evaluations: list[dict[str, Any]]
 
 
 class Tested(BaseModel):
