@@ -1,17 +1,19 @@
 import { Anchor, type AnchorProps, Button, type ButtonProps } from "@mantine/core";
 import { createLink } from "@tanstack/react-router";
-import { type ComponentProps, forwardRef } from "react";
+import type { ComponentPropsWithRef } from "react";
 
-type Native = Omit<ComponentProps<"a">, "color" | "ref" | "style">;
+type Plain<Props> = Props & Omit<ComponentPropsWithRef<"a">, keyof Props>;
 
-/** A link to a page of the console, with what its address says checked by type. */
-export const WayTo = createLink(
-  forwardRef<HTMLAnchorElement, AnchorProps & Native>((props, ref) => <Anchor ref={ref} {...props} />),
-);
+function PlainAnchor(props: Plain<AnchorProps>) {
+  return <Anchor {...props} />;
+}
 
-/** The same, as a button. */
-export const ButtonTo = createLink(
-  forwardRef<HTMLAnchorElement, ButtonProps & Native>((props, ref) => (
-    <Button component="a" ref={ref} {...props} />
-  )),
-);
+function PlainButton(props: Plain<ButtonProps>) {
+  return <Button component="a" {...props} />;
+}
+
+/** A way to another page of the console: its address, parameters and filters are checked by the compiler. */
+export const TextLink = createLink(PlainAnchor);
+
+/** The same as a button. */
+export const ButtonLink = createLink(PlainButton);

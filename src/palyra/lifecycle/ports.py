@@ -15,6 +15,7 @@ from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 from palyra.lifecycle.running import RunningRecords
+from palyra.lifecycle.signed_in import SignInRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
@@ -329,6 +330,7 @@ class Records(
     ApprovalRecords,
     AlertRecords,
     ConfigRecords,
+    SignInRecords,
     UsageRecords,
     ActivityRecords,
     RunningRecords,

@@ -1,5 +1,5 @@
 import { Card, CloseButton, Group, Stack, Text, Title } from "@mantine/core";
-import { WayTo } from "@/parts/links";
+import { TextLink } from "@/parts/links";
 import { momentText } from "@/parts/When";
 import { useMay } from "@/session/session";
 import { bucketFilters } from "./questions";
@@ -28,9 +28,9 @@ export function BucketPanel({ search, close }: { search: UsageSearch; close: () 
                 </Text>
               )}
               {viewer && (
-                <WayTo size="sm" to="/decisions" search={filters}>
+                <TextLink size="sm" to="/decisions" search={filters}>
                   All calls of this time
-                </WayTo>
+                </TextLink>
               )}
             </Group>
           </Stack>

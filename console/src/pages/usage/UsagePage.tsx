@@ -7,7 +7,7 @@ import type { UsageSummary } from "@/client";
 import { usageSummaryOptions } from "@/client/@tanstack/react-query.gen";
 import { whole } from "@/parts/amounts";
 import { FilterBar } from "@/parts/FilterBar";
-import { ButtonTo, WayTo } from "@/parts/links";
+import { ButtonLink, TextLink } from "@/parts/links";
 import { Page } from "@/parts/Page";
 import { asQuery, filtersOf, NAMES } from "@/parts/period";
 import { Loaded } from "@/parts/states";
@@ -46,9 +46,9 @@ function Unpriced({ summary }: { summary: UsageSummary }) {
           {whole(unpriced)} of {whole(requests)} calls have no known price
         </b>{" "}
         and are in no cost on this page. Give their models a price under{" "}
-        <WayTo to="/models" size="sm">
+        <TextLink to="/models" size="sm">
           Models
-        </WayTo>
+        </TextLink>
         , or refuse such calls with unknown_price = "deny".
       </Text>
     </Alert>
@@ -121,7 +121,7 @@ export function UsagePage() {
       title="Usage"
       about="What was spent, by whom, on what"
       actions={
-        <ButtonTo
+        <ButtonLink
           variant="default"
           size="xs"
           leftSection={<IconDownload size={14} />}
@@ -129,7 +129,7 @@ export function UsagePage() {
           search={filters}
         >
           Export
-        </ButtonTo>
+        </ButtonLink>
       }
     >
       <FilterBar
