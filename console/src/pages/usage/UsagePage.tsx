@@ -46,7 +46,7 @@ function Unpriced({ summary }: { summary: UsageSummary }) {
           {whole(unpriced)} of {whole(requests)} calls have no known price
         </b>{" "}
         and are in no cost on this page. Give their models a price under{" "}
-        <TextLink to="/models" size="sm">
+        <TextLink to="/models" size="sm" underline="always">
           Models
         </TextLink>
         , or refuse such calls with unknown_price = "deny".
