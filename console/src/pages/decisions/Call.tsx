@@ -15,7 +15,7 @@ function Tags({ tags }: { tags: Record<string, string> }) {
 export function Call({ decision }: { decision: DecisionShown }) {
   const { session, principal, settlement } = decision;
   return (
-    <Card withBorder padding="md" component="section" aria-label="Call">
+    <Card withBorder padding="md" h="100%" component="section" aria-label="Call">
       <Stack gap="sm">
         <Title order={2} size="h4">
           Call
@@ -46,11 +46,11 @@ export function Call({ decision }: { decision: DecisionShown }) {
             <Name value={decision.recommended_model} />
           </Fact>
           <Fact name={decision.state === "denied" ? "Would have run on" : "Ran on"}>
-            <Name value={decision.model} />
+            <Name value={decision.model} lines={0} />
             {decision.provider && (
               <>
                 {" "}
-                at <Name value={decision.provider} />
+                at <Name value={decision.provider} lines={0} />
               </>
             )}
           </Fact>
@@ -71,7 +71,7 @@ export function Call({ decision }: { decision: DecisionShown }) {
             <Tags tags={decision.tags} />
           </Fact>
           <Fact name="Key">
-            <Name value={decision.key_id} />
+            <Name value={decision.key_id} lines={3} />
           </Fact>
           {decision.parent_session !== null && (
             <Fact name="Parent session">

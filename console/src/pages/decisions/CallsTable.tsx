@@ -29,7 +29,7 @@ const REST: Column<DecisionRow>[] = [
         <Name value={row.model || row.requested_model} />
         {row.model !== row.requested_model && row.model !== "" && (
           <Text size="xs" c="dimmed" component="div">
-            asked for <Name value={row.requested_model} />
+            asked for <Name value={row.requested_model} lines={0} />
           </Text>
         )}
       </Stack>

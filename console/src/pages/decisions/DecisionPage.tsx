@@ -1,4 +1,4 @@
-import { ActionIcon, Alert, Code, CopyButton, Group, SimpleGrid, Stack, Text, Tooltip } from "@mantine/core";
+import { ActionIcon, Card, Code, CopyButton, Grid, Group, Stack, Text, Tooltip } from "@mantine/core";
 import { IconCheck, IconCopy } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
@@ -62,30 +62,25 @@ function Next({ decision }: { decision: DecisionShown }) {
 }
 
 function Head({ decision }: { decision: DecisionShown }) {
-  const color = {
-    denied: decision.outcome === "ask" ? "yellow" : "red",
-    pending: "blue",
-    in_doubt: "orange",
-  };
+  const asked = decision.state === "denied" && decision.outcome === "ask";
   return (
-    <Alert
-      color={color[decision.state as keyof typeof color] ?? "lagoon"}
-      variant="light"
+    <Card
+      withBorder
+      padding="md"
+      className="verdict"
       role="status"
-      data-state={decision.state}
+      data-state={asked ? "asked" : decision.state}
     >
       <Stack gap="xs">
         <Group gap="xs">
-          <State word={decision.state === "pending" ? "running" : decision.state} variant="filled" />
+          <State word={decision.state === "pending" ? "running" : decision.state} />
           <State word={decision.outcome} />
           {decision.status !== "ok" && <State word={decision.status} />}
         </Group>
-        <Text size="sm" data-headline>
-          {headline(decision)}
-        </Text>
+        <Text data-headline>{headline(decision)}</Text>
         <Next decision={decision} />
       </Stack>
-    </Alert>
+    </Card>
   );
 }
 
@@ -113,10 +108,14 @@ export function DecisionPage() {
           {(decision) => (
             <Stack gap="md">
               <Head decision={decision} />
-              <SimpleGrid cols={{ base: 1, lg: 2 }} spacing="md">
-                <Waterfall decision={decision} />
-                <Call decision={decision} />
-              </SimpleGrid>
+              <Grid gap="md" align="stretch">
+                <Grid.Col span={{ base: 12, lg: 5 }}>
+                  <Waterfall decision={decision} />
+                </Grid.Col>
+                <Grid.Col span={{ base: 12, lg: 7 }}>
+                  <Call decision={decision} />
+                </Grid.Col>
+              </Grid>
               <Budgets evaluations={decision.evaluations} told={decision.message} />
               <Candidates decision={decision} />
               <Settlement decision={decision} />

@@ -7,7 +7,7 @@ export function Waterfall({ decision }: { decision: DecisionWhole }) {
   const { unit, steps } = fallOf(decision);
   const full = Math.max(1, ...steps.map((step) => step.to));
   return (
-    <Card withBorder padding="md" component="section" aria-label="From estimate to cost">
+    <Card withBorder padding="md" h="100%" component="section" aria-label="From estimate to cost">
       <Stack gap="sm">
         <Title order={2} size="h4">
           From estimate to cost

@@ -58,9 +58,9 @@ export function SessionPage() {
               <Text size="sm" span>
                 of{" "}
                 <TextLink size="sm" to="/usage" search={{ principal: found.principal }}>
-                  <Name value={found.principal} />
+                  <Name value={found.principal} lines={0} />
                 </TextLink>
-                , agent <Name value={found.agent} />, <When at={found.first_at} /> to{" "}
+                , agent <Name value={found.agent} lines={0} />, <When at={found.first_at} /> to{" "}
                 <When at={found.last_at} />
               </Text>
             </Group>
