@@ -15,6 +15,7 @@ from palyra.ledger.book import Book
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Held, Reservation
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import (
     AccountStatus,
     AuditEntry,
@@ -86,6 +87,10 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         found = [each for each in self.stored.values() if matches(each, wanted)]
         found.sort(key=lambda each: each.decision.request_id, reverse=True)
         return found[: wanted.limit]
+
+    async def search_decisions(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        found = await self.decisions(replace(wanted, limit=1_000_000))
+        return DecisionsFound([each for each in found if inside.has(each)][: wanted.limit], None)
 
     async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         sums: dict[tuple[str, ...], UsageTotals] = {}

@@ -7,12 +7,14 @@ from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OWN, READ, CallerOf, only_principal
 from palyra.api.activity_schemas import UsageLatencies, UsageSession, UsageSessions, UsageTags
+from palyra.api.decisions import BEHIND
 from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
 from palyra.api.usage_question import Names
 from palyra.core.errors import FieldError, NotFound
 from palyra.core.limits import LABEL_CHARS_MAX
 from palyra.lifecycle.activity import SessionFilter, SessionOrder, SessionPlace
+from palyra.lifecycle.decision_search import Inside
 from palyra.lifecycle.ports import DecisionFilter
 from palyra.reports.explain import decision_page
 from palyra.reports.usage_activity import (
@@ -25,8 +27,6 @@ from palyra.reports.usage_activity import (
 from palyra.reports.usage_window import read_stretch
 
 PAGE_MAX = 200
-_BEHIND = "~"
-"""Greater than all that a request id may go on with."""
 
 
 class UsageActivity:
@@ -92,11 +92,11 @@ class UsageActivity:
         wanted = DecisionFilter(
             principal=whose,
             session=session,
-            before=found.last_call + _BEHIND if cursor is None else cursor,
+            before=found.last_call + BEHIND if cursor is None else cursor,
             first=found.first_call,
             limit=limit + 1,
         )
-        calls = decision_page(await self._records.decisions(wanted), limit)
+        calls = decision_page(await self._records.search_decisions(wanted, Inside()), limit)
         return JSONResponse({"session": session_document(found), **calls})
 
     async def usage_tags(

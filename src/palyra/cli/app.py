@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import palyra
-from palyra.cli import alerts, approvals, audit, budgets, db, keys, models, prices, usage
+from palyra.cli import alerts, approvals, audit, budgets, db, decisions, keys, models, prices, usage
 from palyra.cli.completion import completion
 from palyra.cli.demo import demo
 from palyra.cli.demo_scale import demo_scale
@@ -46,6 +46,7 @@ def build_app() -> typer.Typer:
     root.add_typer(budgets.app)
     root.add_typer(approvals.app)
     root.add_typer(alerts.app)
+    root.add_typer(decisions.app)
     root.add_typer(keys.app)
     root.add_typer(usage.app)
     root.add_typer(audit.app)

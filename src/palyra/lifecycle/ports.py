@@ -14,6 +14,7 @@ from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.decision_search import DecisionSearch
 from palyra.lifecycle.running import RunningRecords
 from palyra.lifecycle.signed_in import SignInRecords
 from palyra.lifecycle.usage import UsageRecords
@@ -334,6 +335,7 @@ class Records(
     UsageRecords,
     ActivityRecords,
     RunningRecords,
+    DecisionSearch,
     Protocol,
 ):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""

@@ -16,6 +16,7 @@ from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.decision import CallState, StoredDecision
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import AccountStatus, DecisionFilter
 from palyra.store import codec, sql
 from palyra.store.commit import Committer
@@ -24,7 +25,7 @@ from palyra.store.ledger import JournaledLedger
 from palyra.store.lock import OwnerLock
 from palyra.store.migrate import migrate
 from palyra.store.reader import Reader
-from palyra.store.records import newest, stored_decision
+from palyra.store.records import newest, stored_decision, together
 from palyra.store.restore import restore, verify
 from palyra.store.stored import StoredRecords
 from palyra.store.write import ClaimChange
@@ -130,6 +131,11 @@ class SqliteRecords(StoredRecords):
 
         pending = self._pending(wanted)
         return newest(wanted, pending, await self._reader.ask(question))
+
+    async def search_decisions(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        """See ``DecisionSearch.search_decisions``."""
+        pending = self._pending(wanted)
+        return together(wanted, inside, pending, await self._found(wanted, inside))
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         """See ``Records.accounts``."""

@@ -13,7 +13,8 @@ from palyra.approvals.approval import Approval
 from palyra.core.hours import HourRun
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
-from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
+from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
 from palyra.lifecycle.signed_in import SignIn
 from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
 from palyra.store import codec
@@ -102,6 +103,16 @@ class StoredRecords(JournaledRecords):
         """See ``SignInRecords.sign_in``."""
         rows = await self._read("sign_in", token_sha256)
         return SignIn(*rows[0]) if rows else None
+
+    async def _found(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        """Calls that have a row."""
+
+        def question(connection: "Connection") -> DecisionsFound:
+            from palyra.store import decision_search
+
+            return decision_search.search(connection, wanted, inside)
+
+        return await self._ask(question)
 
     async def sessions(self, wanted: SessionFilter) -> Sequence[SessionTotals]:
         """See ``ActivityRecords.sessions``."""

@@ -25,7 +25,8 @@ function usedText(settlement: SettlementShown): string {
 function Price({ price }: { price: PriceUsed }) {
   return (
     <>
-      <Name value={price.entry_id} lines={0} /> of {price.source}, price book {price.book_version.slice(0, BOOK_CHARS)}
+      <Name value={price.entry_id} lines={0} /> of {price.source}, price book{" "}
+      {price.book_version.slice(0, BOOK_CHARS)}
       {!price.known && ". No price is known; a ceiling was used."}
     </>
   );

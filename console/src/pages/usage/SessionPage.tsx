@@ -8,24 +8,20 @@ import { CallsTable } from "@/pages/decisions/CallsTable";
 import { compact, whole } from "@/parts/amounts";
 import { Figure } from "@/parts/Figure";
 import { ButtonLink, TextLink } from "@/parts/links";
-import { Money } from "@/parts/Money";
 import { More } from "@/parts/More";
 import { Name } from "@/parts/Name";
 import { Page } from "@/parts/Page";
 import { itemsOf, PAGED } from "@/parts/pages";
 import { Empty, Loaded } from "@/parts/states";
 import { When } from "@/parts/When";
+import { SessionCost } from "./SessionCost";
 
 const route = getRouteApi("/usage/sessions/$session");
 
 function Sums({ session }: { session: UsageSessionItem }) {
   return (
     <SimpleGrid cols={{ base: 2, sm: 3, lg: 6 }} spacing={{ base: "xs", sm: "sm" }}>
-      <Figure
-        label="Spend"
-        testId="cost"
-        value={<Money nano={session.cost_nano_usd} exact={session.cost_usd} />}
-      />
+      <Figure label="Spend" testId="cost" value={<SessionCost session={session} />} />
       <Figure label="Calls" testId="requests" value={whole(session.requests)} />
       <Figure label="Tokens in" testId="input_tokens" value={compact(session.input_tokens)} />
       <Figure label="Tokens out" testId="output_tokens" value={compact(session.output_tokens)} />

@@ -5,7 +5,6 @@ import { type ReactNode, useState } from "react";
 import type { UsageSessionItem } from "@/client";
 import { listSessionsInfiniteOptions } from "@/client/@tanstack/react-query.gen";
 import { compact, whole } from "@/parts/amounts";
-import { Money } from "@/parts/Money";
 import { More } from "@/parts/More";
 import { Name } from "@/parts/Name";
 import { itemsOf, PAGED } from "@/parts/pages";
@@ -14,6 +13,7 @@ import { Empty, Loaded } from "@/parts/states";
 import { type Column, Table } from "@/parts/Table";
 import { When } from "@/parts/When";
 import { sessionQuery } from "./questions";
+import { SessionCost } from "./SessionCost";
 
 const COLUMNS: Column<UsageSessionItem>[] = [
   { title: "Session", cell: (row) => <Name value={row.session} fw={600} /> },
@@ -23,7 +23,7 @@ const COLUMNS: Column<UsageSessionItem>[] = [
   {
     title: "Spend",
     right: true,
-    cell: (row) => <Money nano={row.cost_nano_usd} exact={row.cost_usd} fw={600} />,
+    cell: (row) => <SessionCost session={row} fw={600} />,
   },
   { title: "Calls", right: true, cell: (row) => whole(row.requests) },
   { title: "Denied", right: true, cell: (row) => (row.denied ? whole(row.denied) : "–") },

@@ -92,7 +92,7 @@ function Tables({ search, change }: { search: UsageSearch; change: Change }) {
               open={({ tag, value }) =>
                 void navigate({
                   to: "/decisions",
-                  search: { since, ...(until ? { until } : {}), tag: `${tag}=${value}` },
+                  search: { since, ...(until ? { until } : {}), tag: `${tag}:${value}` },
                 })
               }
             />
