@@ -16,7 +16,7 @@ const lagoon: MantineColorsTuple = [
 export const theme = createTheme({
   colors: { lagoon },
   primaryColor: "lagoon",
-  primaryShade: { light: 7, dark: 6 },
+  primaryShade: 7,
   autoContrast: true,
   defaultRadius: "md",
   cursorType: "pointer",

@@ -88,7 +88,12 @@ export function Frame() {
         <Group h="100%" px="md" justify="space-between" wrap="nowrap">
           <Group gap="sm" wrap="nowrap">
             <Burger opened={opened} onClick={toggle} hiddenFrom="md" size="sm" aria-label="Pages" />
-            <Group component={Link} gap={8} wrap="nowrap" {...{ to: "/usage", className: "brand" }}>
+            <Group
+              component={Link}
+              gap={8}
+              wrap="nowrap"
+              {...{ to: "/usage", className: "brand", "aria-label": "Palyra: usage" }}
+            >
               <Logo />
               <Text fw={700} visibleFrom="xs">
                 Palyra
