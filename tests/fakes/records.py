@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
 from palyra.budgets.policy import Policy
@@ -14,6 +16,7 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.book import Book
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Held, Reservation
+from palyra.lifecycle.changes import Change, ChangeFilter, ChangePlace
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 from palyra.lifecycle.ports import (
     AuditEntry,
@@ -26,9 +29,10 @@ from palyra.lifecycle.standing import AccountStatus, OpenWindow, Standing
 from palyra.lifecycle.usage import UsageTotals
 from palyra.store.activity_kept import KeptActivity
 from palyra.store.changes import alert_change, approval_change, configured_change, notice_change
+from palyra.store.codec import encode
 from palyra.store.derived import Derived, counted_call, derived
 from palyra.store.kept import Kept, KeptRecords
-from palyra.store.memory import matches, standings
+from palyra.store.memory import matches, newest_changes, standings
 from palyra.store.usage_kept import KeptUsage, Rollup
 from palyra.store.write import Statement, superseded
 
@@ -61,6 +65,7 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         self.deleted: set[str] = set()
         self.key_rows: dict[str, ApiKey] = {}
         self.audit: list[AuditEntry] = []
+        self.changed: list[Change] = []
         self.ratios: dict[tuple[str, str], float] = {}
         self.kept = Kept()
         self.fail = False
@@ -111,6 +116,9 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
     async def standing(self, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
         return standings(self.account_rows, windows, most)
 
+    async def changes(self, wanted: ChangeFilter) -> Sequence[Change]:
+        return newest_changes(self.changed, wanted)
+
     async def policies(self) -> Sequence[Policy]:
         return [found[-1] for policy_id, found in self.versions.items() if policy_id not in self.deleted]
 
@@ -160,6 +168,10 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
             raise superseded()
         if audit is not None:
             self.audit.append(audit)
+            place = ChangePlace(NOON + len(self.audit), 0, len(self.audit))
+            # As a database has it: JSON, written and read back.
+            before, after = msgspec.json.decode(encode((audit.before, audit.after)))
+            self.changed.append(Change(place, audit.kind, audit.ref, audit.actor, before, after))
 
 
 class FakeLedger:

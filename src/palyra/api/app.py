@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import PUBLIC, check_access
 from palyra.api.alerts import Alerts
 from palyra.api.approvals import Approvals
+from palyra.api.budget_history import BudgetHistory
 from palyra.api.budgets import Budgets
 from palyra.api.decisions import Decisions
 from palyra.api.deps import ApiDeps
@@ -32,7 +33,19 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
     """
     app = FastAPI(title="Palyra", version=deps.version, openapi_url=None, docs_url=None, redoc_url=None)
     routes = Routes(app, deps)
-    for section in (Gauges, Budgets, Approvals, Alerts, Decisions, Keys, Usage, Models, Prices, Probes):
+    for section in (
+        Gauges,
+        Budgets,
+        BudgetHistory,
+        Approvals,
+        Alerts,
+        Decisions,
+        Keys,
+        Usage,
+        Models,
+        Prices,
+        Probes,
+    ):
         section(deps).install(routes)
     for install in more:
         install(app, routes)

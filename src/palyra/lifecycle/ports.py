@@ -13,6 +13,7 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
+from palyra.lifecycle.changes import ChangeRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 from palyra.lifecycle.standing import StandingRecords
 from palyra.lifecycle.usage import UsageRecords
@@ -319,6 +320,7 @@ class Records(
     UsageRecords,
     ActivityRecords,
     StandingRecords,
+    ChangeRecords,
     Protocol,
 ):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
