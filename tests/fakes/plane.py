@@ -14,6 +14,7 @@ from palyra.lifecycle.forecasts import Forecasts
 from palyra.lifecycle.grants import Grants
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.rules import Rules
+from palyra.lifecycle.sign_ins import SignIns
 
 PREFIX = "apr_"
 TARGETS = (Target("ops"), Target("pager"))
@@ -69,6 +70,7 @@ def plane_deps(
         samples=list,
         hosts=HOSTS,
         version="0",
+        sign_ins=SignIns(records, rules, clock, lambda size: next(numbers).to_bytes(size, "big")),
     )
 
 

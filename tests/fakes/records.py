@@ -18,6 +18,7 @@ from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Held, Reservation
 from palyra.lifecycle.changes import Change, ChangeFilter, ChangePlace
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import (
     AuditEntry,
     DecisionFilter,
@@ -25,10 +26,18 @@ from palyra.lifecycle.ports import (
     IdempotencyClaim,
     IdempotencyEntry,
 )
+from palyra.lifecycle.running import RunningFilter, RunningTotals, running_totals
+from palyra.lifecycle.signed_in import SignIn
 from palyra.lifecycle.standing import AccountStatus, OpenWindow, Standing
 from palyra.lifecycle.usage import UsageTotals
 from palyra.store.activity_kept import KeptActivity
-from palyra.store.changes import alert_change, approval_change, configured_change, notice_change
+from palyra.store.changes import (
+    alert_change,
+    approval_change,
+    configured_change,
+    notice_change,
+    sign_in_changes,
+)
 from palyra.store.codec import encode
 from palyra.store.derived import Derived, counted_call, derived
 from palyra.store.kept import Kept, KeptRecords
@@ -84,6 +93,10 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         found.sort(key=lambda each: each.decision.request_id, reverse=True)
         return found[: wanted.limit]
 
+    async def search_decisions(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        found = await self.decisions(replace(wanted, limit=1_000_000))
+        return DecisionsFound([each for each in found if inside.has(each)][: wanted.limit], None)
+
     async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         sums: dict[tuple[str, ...], UsageTotals] = {}
         for at, row in self.totals:
@@ -109,6 +122,10 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
     def _kept_sums(self) -> Sequence[Derived]:
         found = [counted_call(each.state, each.decision, each.settlement) for each in self.stored.values()]
         return [derived([each for each in found if each is not None])]
+
+    async def running(self, wanted: RunningFilter) -> RunningTotals:
+        pending = [each.decision for each in self.stored.values() if each.state is CallState.PENDING]
+        return running_totals(pending, wanted)
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         return [each for each in self.account_rows if each.key.policy_id == policy_id]
@@ -160,6 +177,15 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         self, name: str, before: str | None, after: str | None, audit: AuditEntry
     ) -> None:
         self._write(audit, configured_change(name, before, after))
+
+    async def save_sign_in(self, sign_in: SignIn, most: int) -> None:
+        self._write(None, *sign_in_changes(sign_in, most))
+
+    async def drop_sign_in(self, token_sha256: str) -> None:
+        self._write(None, Statement("drop_sign_in", (token_sha256,)))
+
+    async def drop_old_sign_ins(self, now: Instant) -> None:
+        self._write(None, Statement("drop_old_sign_ins", (now,)))
 
     def _write(self, audit: AuditEntry | None, *statements: Statement) -> None:
         if self.fail:

@@ -20,6 +20,7 @@ from harness.daemon import DaemonProcess, budget, config, poll
 from harness.stub import Stub
 from harness.talk import ask, chat, request_id
 from harness.tenant import SharedDaemons
+from harness.typed import misfits
 
 KIT: Any = schemathesis
 KIT_CHECKS: Any = openapi_checks
@@ -67,6 +68,14 @@ class World:
     def operations(self) -> list[Operation]:
         """Every route, in the order of the document."""
         return [each.ok() for each in schema_of(self.document).get_all_operations()]
+
+    def misfits(self, operation: Operation, answer: Any) -> list[str]:
+        """Where a good answer differs from its shape: no member is missing, and none is made up."""
+        content = operation.definition.raw["responses"][str(answer.status_code)].get("content", {})
+        schema = content.get("application/json", {}).get("schema")
+        return (
+            [] if schema is None else misfits(answer.json(), schema, self.document["components"]["schemas"])
+        )
 
 
 def schema_of(document: dict[str, Any]) -> Any:
@@ -125,6 +134,8 @@ def drive(world: World, role: str, case: Case, session: requests.Session) -> int
         assert answer.headers["content-type"] == [PROBLEM], told
         assert problem["status"] == answer.status_code, told
         assert problem["type"] == f"urn:palyra:problem:{problem['code']}", told
+    elif answer.headers.get("content-type") == ["application/json"] and case.method != "HEAD":
+        assert world.misfits(case.operation, answer) == [], told
     return answer.status_code
 
 
@@ -174,6 +185,15 @@ def test_a_good_request_of_every_route(world: World) -> None:
         ("revoke_approval", 401, "none", {}),
         ("explain_call", 404, "caller", {"body": {"prompt": "hi", "model": "no-such-model"}}),
         ("test_connection", 404, "owner", {"body": {"provider": "nobody"}}),
+        ("sign_in", 401, "none", {"body": {"key": "sk-palyra-wrong"}}),
+        ("sign_in", 403, "none", {"headers": {"Origin": "https://evil.example"}}),
+        (
+            "sign_out",
+            403,
+            "none",
+            {"headers": {"Cookie": "palyra_session=x", "Sec-Fetch-Site": "cross-site"}},
+        ),
+        ("list_keys", 403, "none", {"headers": {"Cookie": "palyra_session=x", "Origin": "null"}}),
         ("list_decisions", 422, "owner", {"query": {"limit": 0}}),
     ],
 )
@@ -202,8 +222,8 @@ def case_of(world: World, operation: Operation, changes: Mapping[str, Any]) -> C
     name = name_of(operation)
     parts = {
         "path_parameters": {each.name: world.ids[each.name] for each in operation.path_parameters},
-        "body": BODIES.get(name, NOT_SET),
-        "media_type": "application/json" if name in BODIES else None,
+        "body": {"key": world.keys["viewer"]} if name == "sign_in" else BODIES.get(name, NOT_SET),
+        "media_type": "application/json" if name == "sign_in" or name in BODIES else None,
     }
     return operation.Case(**{**parts, **changes})
 

@@ -70,7 +70,7 @@ class Checks:
 
     async def run(self) -> None:
         """Look at everything once. One look that fails does not keep the others from being made."""
-        looks: tuple[Callable[[], Awaitable[None]], ...] = (
+        await self._make(
             self._alarms.tend,
             self._look_at_providers,
             self._look_for_doubts,
@@ -79,6 +79,18 @@ class Checks:
             self._end_what_is_gone,
             self._alarms.settled,
         )
+
+    async def glance(self) -> None:
+        """As ``run``, without what has to be learned from the use of weeks."""
+        await self._make(
+            self._alarms.tend,
+            self._look_at_providers,
+            self._look_for_doubts,
+            self._end_what_is_gone,
+            self._alarms.settled,
+        )
+
+    async def _make(self, *looks: Callable[[], Awaitable[None]]) -> None:
         for look in looks:
             try:
                 await look()

@@ -15,6 +15,9 @@ from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
 from palyra.lifecycle.changes import ChangeRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.decision_search import DecisionSearch
+from palyra.lifecycle.running import RunningRecords
+from palyra.lifecycle.signed_in import SignInRecords
 from palyra.lifecycle.standing import StandingRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
@@ -317,10 +320,13 @@ class Records(
     ApprovalRecords,
     AlertRecords,
     ConfigRecords,
+    SignInRecords,
     UsageRecords,
     ActivityRecords,
+    RunningRecords,
     StandingRecords,
     ChangeRecords,
+    DecisionSearch,
     Protocol,
 ):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""

@@ -19,6 +19,7 @@ from palyra.lifecycle.decision import (
     read_decision,
     read_settlement,
 )
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import AuditEntry, DecisionFilter
 from palyra.lifecycle.standing import AccountStatus, OpenWindow, Standing
 from palyra.lifecycle.usage import CELL, UsageTotals, check_groups
@@ -28,7 +29,7 @@ from palyra.store.history import MemoryHistory
 from palyra.store.kept import Kept, KeptRecords
 from palyra.store.ledger import JournaledLedger, resolve
 from palyra.store.page import AUDITED, Audited, read_record
-from palyra.store.records import JournaledRecords, matches, newest
+from palyra.store.records import JournaledRecords, matches, newest, together
 from palyra.store.usage_kept import KeptUsage, Rollup
 from palyra.store.write import RollupDelta, RollupKey, Write, superseded
 
@@ -100,6 +101,11 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
         """See ``Records.decisions``."""
         stored = [each for each in self._stored().values() if matches(each, wanted)]
         return newest(wanted, self._pending(wanted), stored)
+
+    async def search_decisions(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        """See ``DecisionSearch.search_decisions``."""
+        stored = [each for each in self._stored().values() if matches(each, wanted) and inside.has(each)]
+        return together(wanted, inside, self._pending(wanted), DecisionsFound(stored, None))
 
     async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         """See ``Records.usage``."""

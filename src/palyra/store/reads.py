@@ -35,7 +35,11 @@ def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[S
         query = query.where(decisions.c.request_id < wanted.before)
     if wanted.first is not None:
         query = query.where(decisions.c.request_id >= wanted.first)
-    rows = connection.execute(query).all()
+    return stored_decisions(connection, connection.execute(query).all())
+
+
+def stored_decisions(connection: Connection, rows: Sequence[Row[Any]]) -> list[StoredDecision]:
+    """What these rows of the calls lead to."""
     pages = _pages(
         connection,
         {(row.node, page) for row in rows for page in (row.page, row.end_page) if page is not None},

@@ -81,6 +81,10 @@ PAGES: Final = """
 SELECT seq, records, at, open_from, documents, body, chain FROM journal
 WHERE node = $1 AND seq >= $2 ORDER BY seq
 """
+SOME_PAGES: Final = """
+SELECT seq, records, at, open_from, documents, body, chain FROM journal
+WHERE node = $1 AND seq >= $2 ORDER BY seq LIMIT $3
+"""
 DOCUMENTS: Final = "SELECT body FROM documents WHERE node = $1 AND page = $2"
 DECISION: Final = """
 SELECT state, place, d.body, end_place, e.body FROM decisions
@@ -91,6 +95,9 @@ WHERE request_id = $1
 IN_DOUBT: Final = """
 SELECT request_id, page, place, end_page, end_place, reservation FROM decisions
 WHERE node = $1 AND reservation IS NOT NULL ORDER BY page
+"""
+SOME_DOCUMENTS: Final = """
+SELECT page, body FROM documents WHERE node = $1 AND page = ANY($2::bigint[])
 """
 CALLS_KEPT: Final = "SELECT count(*), min(at) FROM decisions"
 EVERY_CALL: Final = """
@@ -276,6 +283,16 @@ WHERE id = $1 AND version = $2 - 1
     "insert_configured": "INSERT INTO configured (name, body) VALUES ($1, $2) ON CONFLICT DO NOTHING",
     "update_configured": "UPDATE configured SET body = $3 WHERE name = $1 AND body = $2",
     "delete_configured": "DELETE FROM configured WHERE name = $1 AND body = $2",
+    "insert_sign_in": """
+INSERT INTO sign_ins (token_sha256, key_id, seal, signed_in_at, expires_at) VALUES ($1, $2, $3, $4, $5)
+""",
+    "trim_sign_ins": """
+DELETE FROM sign_ins WHERE key_id = $1 AND token_sha256 NOT IN (
+  SELECT token_sha256 FROM sign_ins WHERE key_id = $1 ORDER BY signed_in_at DESC, token_sha256 LIMIT $2
+)
+""",
+    "drop_sign_in": "DELETE FROM sign_ins WHERE token_sha256 = $1",
+    "drop_old_sign_ins": "DELETE FROM sign_ins WHERE expires_at <= $1",
 }
 SAVE_CHANGE: Final = """
 INSERT INTO changes (node, at, record, page, what, kind, ref, actor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -302,6 +319,9 @@ SELECT node, seq, body FROM (
 ) AS wanted CROSS JOIN LATERAL (
   SELECT body FROM journal WHERE journal.node = wanted.node AND journal.seq = wanted.seq LIMIT 1
 ) AS page
+""",
+    "sign_in": """
+SELECT token_sha256, key_id, seal, signed_in_at, expires_at FROM sign_ins WHERE token_sha256 = $1
 """,
 }
 """What ``StoredRecords`` reads."""

@@ -1,0 +1,5 @@
+import { Page } from "@/parts/Page";
+
+export function ApprovalsPage() {
+  return <Page title="Approvals">{null}</Page>;
+}

@@ -1,0 +1,5 @@
+import { Page } from "@/parts/Page";
+
+export function BudgetsPage() {
+  return <Page title="Budgets">{null}</Page>;
+}
