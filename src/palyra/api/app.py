@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import PUBLIC, check_access
 from palyra.api.alerts import Alerts
 from palyra.api.approvals import Approvals
+from palyra.api.budget_history import BudgetHistory
 from palyra.api.budgets import Budgets
 from palyra.api.console import Console
 from palyra.api.decisions import Decisions
@@ -52,6 +53,7 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
         Session,
         Gauges,
         Budgets,
+        BudgetHistory,
         Approvals,
         Alerts,
         Decisions,

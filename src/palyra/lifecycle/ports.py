@@ -13,6 +13,7 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
+from palyra.lifecycle.changes import ChangeRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 from palyra.lifecycle.decision_search import DecisionSearch
 from palyra.lifecycle.running import RunningRecords
@@ -324,6 +325,7 @@ class Records(
     ActivityRecords,
     RunningRecords,
     StandingRecords,
+    ChangeRecords,
     DecisionSearch,
     Protocol,
 ):
