@@ -111,6 +111,9 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         found = [counted_call(each.state, each.decision, each.settlement) for each in self.stored.values()]
         return [derived([each for each in found if each is not None])]
 
+    def _calls_kept(self) -> int:
+        return len(self.stored)
+
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         return [each for each in self.account_rows if each.key.policy_id == policy_id]
 

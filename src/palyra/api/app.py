@@ -12,6 +12,7 @@ from palyra.api.budgets import Budgets
 from palyra.api.decisions import Decisions
 from palyra.api.deps import ApiDeps
 from palyra.api.door import Door
+from palyra.api.events import Events
 from palyra.api.keys import Keys
 from palyra.api.models import Models
 from palyra.api.prices import Prices
@@ -32,7 +33,19 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
     """
     app = FastAPI(title="Palyra", version=deps.version, openapi_url=None, docs_url=None, redoc_url=None)
     routes = Routes(app, deps)
-    for section in (Session, Budgets, Approvals, Alerts, Decisions, Keys, Usage, Models, Prices, Probes):
+    for section in (
+        Session,
+        Events,
+        Budgets,
+        Approvals,
+        Alerts,
+        Decisions,
+        Keys,
+        Usage,
+        Models,
+        Prices,
+        Probes,
+    ):
         section(deps).install(routes)
     for install in more:
         install(app, routes)

@@ -15,6 +15,7 @@ from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 from palyra.lifecycle.signed_in import SignInRecords
+from palyra.lifecycle.topics import ChangeRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
@@ -326,7 +327,14 @@ class ConfigRecords(Protocol):
 
 
 class Records(
-    ApprovalRecords, AlertRecords, ConfigRecords, SignInRecords, UsageRecords, ActivityRecords, Protocol
+    ApprovalRecords,
+    AlertRecords,
+    ConfigRecords,
+    SignInRecords,
+    ChangeRecords,
+    UsageRecords,
+    ActivityRecords,
+    Protocol,
 ):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
 

@@ -15,6 +15,7 @@ from palyra.core.instant import Instant
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
 from palyra.lifecycle.signed_in import SignIn
+from palyra.lifecycle.topics import StoredFigures
 from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
 from palyra.store import codec
 from palyra.store.records import JournaledRecords
@@ -97,6 +98,11 @@ class StoredRecords(JournaledRecords):
     async def configured(self) -> Mapping[str, str]:
         """See ``ConfigRecords.configured``."""
         return {row[0]: row[1] for row in await self._read("configured")}
+
+    async def figures(self, now: Instant) -> StoredFigures:
+        """See ``ChangeRecords.figures``."""
+        ((calls, *others),) = await self._read("figures", now)
+        return StoredFigures(calls, tuple(others[:3]), tuple(others[3:]))
 
     async def sign_in(self, token_sha256: str) -> SignIn | None:
         """See ``SignInRecords.sign_in``."""

@@ -151,9 +151,7 @@ def test_a_change_needs_the_token_of_this_very_sign_in(plane: Any, method: str) 
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_pages_of_others_get_nothing_by_the_cookie(
-    plane: Any, headers: dict[str, str], method: str
-) -> None:
+def test_pages_of_others_get_nothing_by_the_cookie(plane: Any, headers: dict[str, str], method: str) -> None:
     good = with_cookie(sign_in(plane))
     paths = {"GET": "/api/v1/keys", "POST": "/api/v1/budgets", "DELETE": SESSION}
     refused = ask(plane, method, paths[method], good | headers, json=BUDGET)
