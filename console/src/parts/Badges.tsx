@@ -17,12 +17,17 @@ const COLORS: Record<string, string> = {
   hard_limit: "red",
   // approvals
   pending: "yellow",
-  allowed: "green",
+  approved: "green",
   revoked: "gray",
-  closed: "gray",
-  superseded: "gray",
-  // alerts
-  open: "red",
+  void: "gray",
+  low: "green",
+  medium: "yellow",
+  high: "red",
+  // alerts and their messages
+  firing: "red",
+  waiting: "yellow",
+  sent: "green",
+  dead: "red",
   acknowledged: "yellow",
   resolved: "green",
   critical: "red",
