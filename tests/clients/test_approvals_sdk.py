@@ -68,7 +68,7 @@ def test_openai_is_refused_once_and_runs_with_the_approval(
     assert (error.status_code, error.code) == (402, "approval_required")
     assert error.response.headers["x-should-retry"] == "false"
     ref, url = told(error)["approval_id"], told(error)["approval_url"]
-    assert url == f"{asking.url}/api/v1/approvals/{ref}"
+    assert url == f"{asking.url}/console/approvals?id={ref}"
     assert f"x-palyra-approval: {ref}" in str(error)
     assert stub.generations == []
 

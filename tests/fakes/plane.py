@@ -13,6 +13,7 @@ from palyra.lifecycle.approvals import Approvals, ApprovalTerms
 from palyra.lifecycle.grants import Grants
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.rules import Rules
+from palyra.lifecycle.sign_ins import SignIns
 
 PREFIX = "apr_"
 TARGETS = (Target("ops"), Target("pager"))
@@ -67,6 +68,7 @@ def plane_deps(
         samples=list,
         hosts=HOSTS,
         version="0",
+        sign_ins=SignIns(records, rules, clock, lambda size: next(numbers).to_bytes(size, "big")),
     )
 
 

@@ -23,9 +23,16 @@ from palyra.lifecycle.ports import (
     IdempotencyClaim,
     IdempotencyEntry,
 )
+from palyra.lifecycle.signed_in import SignIn
 from palyra.lifecycle.usage import UsageTotals
 from palyra.store.activity_kept import KeptActivity
-from palyra.store.changes import alert_change, approval_change, configured_change, notice_change
+from palyra.store.changes import (
+    alert_change,
+    approval_change,
+    configured_change,
+    notice_change,
+    sign_in_changes,
+)
 from palyra.store.derived import Derived, counted_call, derived
 from palyra.store.kept import Kept, KeptRecords
 from palyra.store.memory import matches
@@ -148,6 +155,15 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         self, name: str, before: str | None, after: str | None, audit: AuditEntry
     ) -> None:
         self._write(audit, configured_change(name, before, after))
+
+    async def save_sign_in(self, sign_in: SignIn, most: int) -> None:
+        self._write(None, *sign_in_changes(sign_in, most))
+
+    async def drop_sign_in(self, token_sha256: str) -> None:
+        self._write(None, Statement("drop_sign_in", (token_sha256,)))
+
+    async def drop_old_sign_ins(self, now: Instant) -> None:
+        self._write(None, Statement("drop_old_sign_ins", (now,)))
 
     def _write(self, audit: AuditEntry | None, *statements: Statement) -> None:
         if self.fail:

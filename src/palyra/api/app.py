@@ -19,6 +19,7 @@ from palyra.api.prices import Prices
 from palyra.api.probes import Probes
 from palyra.api.problem import handle_problems
 from palyra.api.routes import Routes
+from palyra.api.session import Session
 from palyra.api.usage import Usage
 
 Install = Callable[[FastAPI, Routes], None]
@@ -32,7 +33,7 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
     """
     app = FastAPI(title="Palyra", version=deps.version, openapi_url=None, docs_url=None, redoc_url=None)
     routes = Routes(app, deps)
-    for section in (Budgets, Approvals, Alerts, Decisions, Keys, Usage, Models, Prices, Probes):
+    for section in (Session, Budgets, Approvals, Alerts, Decisions, Keys, Usage, Models, Prices, Probes):
         section(deps).install(routes)
     for install in more:
         install(app, routes)

@@ -1,14 +1,16 @@
 """What the control plane is given. Nothing here is looked up anywhere else."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from palyra.api.site import Site
 from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.approvals import Approvals
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.ports import Clock, Ledger, Records
 from palyra.lifecycle.rules import Rules
+from palyra.lifecycle.sign_ins import SignIns
 
 BODY_BYTES_MAX = 1024 * 1024
 """No document of the control plane is larger (V2)."""
@@ -64,7 +66,7 @@ class ApiDeps:
 
     ``prices`` gives a JSON document (``{"version", "items"}``), ``samples`` the numbers of ``/metrics``.
     ``hosts`` are the host names (no port) that requests may name; ``"*"`` stands for any and is for a daemon
-    behind a proxy that checks them.
+    behind a proxy that checks them. ``site`` says which pages are our own.
     """
 
     rules: Rules
@@ -80,4 +82,6 @@ class ApiDeps:
     samples: Callable[[], Sequence[Sample]]
     hosts: frozenset[str]
     version: str
+    sign_ins: SignIns
+    site: Site = field(default_factory=Site)
     body_bytes_max: int = BODY_BYTES_MAX

@@ -7,10 +7,11 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from palyra.api.access import OPERATE, OWN, READ, WRITE, CallerOf, clear_key, only_principal
+from palyra.api.access import OPERATE, OWN, READ, WRITE, CallerOf, only_principal
 from palyra.api.bodies import ConnectionTest, ModelQuestion
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
+from palyra.api.entrance import carries_key, clear_key
 from palyra.api.routes import Routes
 from palyra.api.schemas import CallExplained, Listing, ModelStatus, Tested
 from palyra.api.timeouts import TIMEOUT_MS, TIMEOUT_MS_LEAST, TIMEOUT_MS_MOST
@@ -78,6 +79,11 @@ class Models:
         for name in document:
             if name not in ("provider", "timeout_ms", "refresh", "generate"):
                 raise FieldError(name, "is not a field of a connection test; leave it out.")
+        if generate and not carries_key(request):
+            raise FieldError(
+                "generate",
+                "makes a call of a model, which needs a key: a sign-in of the console is not enough.",
+            )
         timeout_s = _checked_timeout(TIMEOUT_MS if timeout is None else timeout) / 1_000
         found = dict(await self._desk.test(provider, timeout_s, refresh=refresh))
         if generate:

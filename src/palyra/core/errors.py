@@ -8,6 +8,8 @@ PalyraError
  ├─ PriceUnknown          402 price_unknown          (x-should-retry: false)
  ├─ ModelNotAllowed       403 model_not_allowed
  ├─ Forbidden             403 forbidden
+ ├─ CrossSite             403 cross_site
+ ├─ WrongCsrfToken        403 csrf_token
  ├─ ModelNotFound         404 model_not_found
  ├─ RouteNotFound         404 not_found_error
  ├─ NotFound              404 not_found
@@ -111,6 +113,20 @@ class Forbidden(PalyraError):
 
     status = 403
     code = "forbidden"
+
+
+class CrossSite(PalyraError):
+    """A page of another site asks in the name of whoever is signed in, or wants to sign them in."""
+
+    status = 403
+    code = "cross_site"
+
+
+class WrongCsrfToken(PalyraError):
+    """A change that is asked for by a cookie does not show the token of its sign-in."""
+
+    status = 403
+    code = "csrf_token"
 
 
 class ModelNotFound(PalyraError):

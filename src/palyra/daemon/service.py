@@ -10,6 +10,7 @@ import uvicorn
 
 from palyra import __version__
 from palyra.api.deps import ApiDeps, Health, Sample
+from palyra.api.site import Site
 from palyra.budgets.policy import Known, PolicyDefaults
 from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import limits
@@ -26,6 +27,7 @@ from palyra.daemon.parts import (
     make_registry,
     make_rules,
     make_sessions,
+    make_sign_ins,
 )
 from palyra.daemon.storage import Store, close_store
 from palyra.daemon.system import SystemClock, TimeSortedIds
@@ -51,6 +53,7 @@ SHUTDOWN_S = 20
 SWEEP_S = 1.0
 FORGET_EVERY_S = 60.0
 FORGET_ALERTS_EVERY_S = 3_600.0
+FORGET_SIGN_INS_EVERY_S = 3_600.0
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _log = structlog.get_logger("palyra.daemon")
@@ -98,6 +101,7 @@ class Daemon:
         self._alerting = Alerting(settings, store, self.engine)
         self.engine.alarms = self._alerting.alarms
         self.engine.approvals = self._approvals = make_approvals(settings, store, self._rules, self.engine)
+        self._sign_ins = make_sign_ins(settings, store.records, self._rules, clock)
         self._background: list[asyncio.Task[None]] = []
         self._sharing = self._share()
         self._owner_key: str | None = None
@@ -123,6 +127,7 @@ class Daemon:
             asyncio.create_task(_every(FORGET_EVERY_S, self._forget)),
             asyncio.create_task(_every(self._settings.alerts.check_s, self._alerting.check)),
             asyncio.create_task(_every(FORGET_ALERTS_EVERY_S, self._alerting.forget)),
+            asyncio.create_task(_every(FORGET_SIGN_INS_EVERY_S, self._sign_ins.tidy)),
             asyncio.create_task(self._alerting.delivery.run()),
         ]
         if self._sharing is not None:
@@ -225,6 +230,8 @@ class Daemon:
                 samples=self._samples,
                 hosts=_allowed_hosts(self._settings),
                 version=__version__,
+                sign_ins=self._sign_ins,
+                site=Site(self._settings.server.public_url, self._settings.server.behind_proxy),
             ),
             (
                 with_routing_report(EnginePrices(self.engine)),

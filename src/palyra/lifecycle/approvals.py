@@ -101,7 +101,7 @@ class Approvals:
 
     def url_of(self, approval_id: str) -> str:
         """Where people see an approval."""
-        return f"{self.address}/api/v1/approvals/{approval_id}"
+        return f"{self.address}/console/approvals?id={approval_id}"
 
     @property
     def open(self) -> Sequence[Approval]:

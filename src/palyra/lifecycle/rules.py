@@ -112,6 +112,11 @@ class Rules:
         key = self._keys.get(key_id)
         return self.snapshot.subjects.get(key.sha256) if key is not None else None
 
+    def key_of(self, key_id: str) -> ApiKey | None:
+        """A key that is active now, by its id."""
+        key = self._keys.get(key_id)
+        return self.snapshot.keys.get(key.sha256) if key is not None else None
+
     async def load(self) -> None:
         """Read what was made through the API. A policy of the file hides a stored one of the same id."""
         stored = await self._records.policies()

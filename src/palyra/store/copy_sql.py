@@ -229,6 +229,7 @@ FROM sessions
     ),
     Rest("configured", ("name", "body"), "SELECT name, body FROM configured"),
 )
+"""Sign-ins are left out: whoever used the old daemon signs in at the new one."""
 
 # Both sides.
 

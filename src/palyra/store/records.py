@@ -16,8 +16,15 @@ from palyra.lifecycle.decision import (
     read_settlement,
 )
 from palyra.lifecycle.ports import AuditEntry, DecisionFilter, IdempotencyEntry
+from palyra.lifecycle.signed_in import SignIn
 from palyra.store import codec
-from palyra.store.changes import alert_change, approval_change, configured_change, notice_change
+from palyra.store.changes import (
+    alert_change,
+    approval_change,
+    configured_change,
+    notice_change,
+    sign_in_changes,
+)
 from palyra.store.ledger import Journal, JournaledLedger, write_down
 from palyra.store.page import Audited, unpack
 from palyra.store.write import Filed, Statement, Write, denial_delta, rollup_key
@@ -86,6 +93,18 @@ class JournaledRecords:
     ) -> None:
         """See ``ConfigRecords.record_configured``. Raises ValueError where nothing is to be recorded."""
         await self._written((configured_change(name, before, after),), audit)
+
+    async def save_sign_in(self, sign_in: SignIn, most: int) -> None:
+        """See ``SignInRecords.save_sign_in``."""
+        await self._written(sign_in_changes(sign_in, most), None)
+
+    async def drop_sign_in(self, token_sha256: str) -> None:
+        """See ``SignInRecords.drop_sign_in``."""
+        await self._written((Statement("drop_sign_in", (token_sha256,)),), None)
+
+    async def drop_old_sign_ins(self, now: Instant) -> None:
+        """See ``SignInRecords.drop_old_sign_ins``."""
+        await self._written((Statement("drop_old_sign_ins", (now,)),), None)
 
     def _statement(self, name: str, *parameters: str | int | None) -> Statement:
         return Statement(name, parameters)

@@ -242,6 +242,20 @@ notices = Table(
 Index("notices_due", notices.c.due_at, sqlite_where=notices.c.state == "waiting")
 Index("notices_over", notices.c.over_at)
 
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    Column("token_sha256", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("seal", Text, nullable=False),
+    Column("signed_in_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("sign_ins_by_key", "key_id", "signed_in_at"),
+    Index("sign_ins_over", "expires_at"),
+    sqlite_with_rowid=False,
+)
+"""Of the console: ``seal`` binds the token to the key of that moment. Neither of them is here."""
+
 configured = Table(
     "configured",
     metadata,

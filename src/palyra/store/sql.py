@@ -185,6 +185,16 @@ WHERE id = ?1 AND version = ?2 - 1
     "insert_configured": "INSERT INTO configured (name, body) VALUES (?, ?) ON CONFLICT DO NOTHING",
     "update_configured": "UPDATE configured SET body = ?3 WHERE name = ?1 AND body = ?2",
     "delete_configured": "DELETE FROM configured WHERE name = ? AND body = ?",
+    "insert_sign_in": """
+INSERT INTO sign_ins (token_sha256, key_id, seal, signed_in_at, expires_at) VALUES (?, ?, ?, ?, ?)
+""",
+    "trim_sign_ins": """
+DELETE FROM sign_ins WHERE key_id = ?1 AND token_sha256 NOT IN (
+  SELECT token_sha256 FROM sign_ins WHERE key_id = ?1 ORDER BY signed_in_at DESC, token_sha256 LIMIT ?2
+)
+""",
+    "drop_sign_in": "DELETE FROM sign_ins WHERE token_sha256 = ?",
+    "drop_old_sign_ins": "DELETE FROM sign_ins WHERE expires_at <= ?",
 }
 
 ACCOUNTS: Final = """
@@ -218,6 +228,9 @@ ORDER BY due_at, id LIMIT ?
 """,
     "notice": "SELECT body FROM notices WHERE id = ?",
     "configured": "SELECT name, body FROM configured ORDER BY name",
+    "sign_in": """
+SELECT token_sha256, key_id, seal, signed_in_at, expires_at FROM sign_ins WHERE token_sha256 = ?
+""",
 }
 """What ``StoredRecords`` reads."""
 

@@ -14,6 +14,7 @@ from palyra.core.hours import HourRun
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
+from palyra.lifecycle.signed_in import SignIn
 from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
 from palyra.store import codec
 from palyra.store.records import JournaledRecords
@@ -96,6 +97,11 @@ class StoredRecords(JournaledRecords):
     async def configured(self) -> Mapping[str, str]:
         """See ``ConfigRecords.configured``."""
         return {row[0]: row[1] for row in await self._read("configured")}
+
+    async def sign_in(self, token_sha256: str) -> SignIn | None:
+        """See ``SignInRecords.sign_in``."""
+        rows = await self._read("sign_in", token_sha256)
+        return SignIn(*rows[0]) if rows else None
 
     async def sessions(self, wanted: SessionFilter) -> Sequence[SessionTotals]:
         """See ``ActivityRecords.sessions``."""

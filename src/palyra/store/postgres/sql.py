@@ -276,6 +276,16 @@ WHERE id = $1 AND version = $2 - 1
     "insert_configured": "INSERT INTO configured (name, body) VALUES ($1, $2) ON CONFLICT DO NOTHING",
     "update_configured": "UPDATE configured SET body = $3 WHERE name = $1 AND body = $2",
     "delete_configured": "DELETE FROM configured WHERE name = $1 AND body = $2",
+    "insert_sign_in": """
+INSERT INTO sign_ins (token_sha256, key_id, seal, signed_in_at, expires_at) VALUES ($1, $2, $3, $4, $5)
+""",
+    "trim_sign_ins": """
+DELETE FROM sign_ins WHERE key_id = $1 AND token_sha256 NOT IN (
+  SELECT token_sha256 FROM sign_ins WHERE key_id = $1 ORDER BY signed_in_at DESC, token_sha256 LIMIT $2
+)
+""",
+    "drop_sign_in": "DELETE FROM sign_ins WHERE token_sha256 = $1",
+    "drop_old_sign_ins": "DELETE FROM sign_ins WHERE expires_at <= $1",
 }
 OF_THE_RULES: Final = frozenset({"save_policy", "delete_policy", "save_key"})
 OF_APPROVALS: Final = frozenset({"insert_approval", "update_approval"})
@@ -291,6 +301,9 @@ ORDER BY due_at, id LIMIT $3
 """,
     "notice": "SELECT body FROM notices WHERE id = $1",
     "configured": "SELECT name, body FROM configured ORDER BY name",
+    "sign_in": """
+SELECT token_sha256, key_id, seal, signed_in_at, expires_at FROM sign_ins WHERE token_sha256 = $1
+""",
 }
 """What ``StoredRecords`` reads."""
 MONTHS: Final = """
