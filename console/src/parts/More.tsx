@@ -1,11 +1,10 @@
 import { Button, Center } from "@mantine/core";
-import type { UseInfiniteQueryResult } from "@tanstack/react-query";
 
 /** Leads to the next page of a list, where there is one. */
 export function More({
   query,
 }: {
-  query: Pick<UseInfiniteQueryResult<unknown>, "hasNextPage" | "fetchNextPage" | "isFetchingNextPage">;
+  query: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => Promise<unknown> };
 }) {
   if (!query.hasNextPage) return null;
   return (

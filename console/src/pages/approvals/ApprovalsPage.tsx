@@ -1,12 +1,14 @@
-import { Anchor, Box, Grid, Stack } from "@mantine/core";
+import { Box, Grid, Stack } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
-import { getRouteApi, Link } from "@tanstack/react-router";
+import { getRouteApi } from "@tanstack/react-router";
 import { useState } from "react";
 import { listApprovalsInfiniteOptions } from "@/client/@tanstack/react-query.gen";
 import { Choice } from "@/parts/Choice";
 import { More } from "@/parts/More";
 import { Page } from "@/parts/Page";
+import { itemsOf, PAGED } from "@/parts/pages";
 import { Empty, Failure, Loading } from "@/parts/states";
+import { Way } from "@/parts/Way";
 import { Inbox } from "./Inbox";
 import { Request } from "./Request";
 import { STATES, type StateChoice } from "./search";
@@ -21,9 +23,9 @@ function Nothing({ state }: { state: StateChoice }) {
     <Empty
       title="Nobody waits for you"
       action={
-        <Anchor component={Link} to="/budgets" size="sm">
+        <Way to="/budgets" size="sm">
           See the budgets
-        </Anchor>
+        </Way>
       }
     >
       A budget with the action "approval_required" asks here once a call would go over its limit. New requests
@@ -37,10 +39,9 @@ function Desk({ state }: { state: StateChoice }) {
   const search = route.useSearch();
   const query = useInfiniteQuery({
     ...listApprovalsInfiniteOptions({ query: state === "any" ? {} : { state } }),
-    initialPageParam: {},
-    getNextPageParam: (last) => last.next_cursor ?? undefined,
+    ...PAGED,
   });
-  const found = query.data?.pages.flatMap((page) => page.items);
+  const found = query.data && itemsOf(query.data);
   // The one that was shown stays when a newer one comes, and when it is decided.
   const [first, setFirst] = useState<string>();
   if (first === undefined && found?.[0] !== undefined) setFirst(found[0].id);

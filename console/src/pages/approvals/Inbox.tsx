@@ -1,9 +1,9 @@
-import { Badge, Box, Group, NavLink, Stack, Text } from "@mantine/core";
-import { Link } from "@tanstack/react-router";
+import { Badge, Box, Group, Stack, Text } from "@mantine/core";
 import type { ApprovalShown } from "@/client";
 import { Amount } from "@/parts/Amount";
 import { State } from "@/parts/Badges";
 import { Until } from "@/parts/Until";
+import { WayItem } from "@/parts/Way";
 import { When } from "@/parts/When";
 import type { ApprovalsSearch } from "./search";
 
@@ -57,9 +57,8 @@ export function Inbox({
     <Box component="nav" aria-label="Requests">
       <Stack gap={4}>
         {approvals.map((approval) => (
-          <NavLink
+          <WayItem
             key={approval.id}
-            component={Link}
             to="/approvals"
             search={{ ...search, id: approval.id }}
             resetScroll={false}

@@ -1,12 +1,12 @@
-import { Alert, Anchor, Button, Group, Stack, Text, TextInput } from "@mantine/core";
+import { Alert, Button, Group, Stack, Text, TextInput } from "@mantine/core";
 import { notifications } from "@mantine/notifications";
 import { useMutation } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { messageOf } from "@/api/problem";
 import type { ApprovalShown } from "@/client";
 import { revokeApprovalMutation } from "@/client/@tanstack/react-query.gen";
 import { Amount, type Amounts, amountOf } from "@/parts/Amount";
+import { Way, WayButton } from "@/parts/Way";
 import { When } from "@/parts/When";
 import { useMay } from "@/session/session";
 import { GRANTS, type GrantKind } from "./grants";
@@ -31,9 +31,9 @@ function Granted({ approval, grant }: { approval: ApprovalShown; grant: Amounts 
       {approval.used_by && (
         <>
           {" "}
-          <Anchor component={Link} to="/decisions/$id" params={{ id: approval.used_by }} inherit>
+          <Way to="/decisions/$id" params={{ id: approval.used_by }} inherit>
             The call that it let through
-          </Anchor>
+          </Way>
         </>
       )}
     </Text>
@@ -131,9 +131,9 @@ export function Outcome({ approval, next }: { approval: ApprovalShown; next: App
       {operator && grant?.live === true && <Revoke approval={approval} />}
       {next?.state === "pending" && (
         <Group>
-          <Button component={Link} {...{ to: "/approvals", search: { id: next.id } }} variant="light">
+          <WayButton to="/approvals" search={{ id: next.id }} variant="light">
             Next: {next.requester}
-          </Button>
+          </WayButton>
         </Group>
       )}
     </Stack>

@@ -1,7 +1,6 @@
-import { Anchor, Button, Card, Group, Stack, Text, Title } from "@mantine/core";
+import { Card, Group, Stack, Text, Title } from "@mantine/core";
 import { IconArrowLeft } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
 import type { ApprovalShown } from "@/client";
 import { getApprovalOptions } from "@/client/@tanstack/react-query.gen";
 import { Amount } from "@/parts/Amount";
@@ -9,6 +8,7 @@ import { State } from "@/parts/Badges";
 import { Fact, Facts } from "@/parts/Facts";
 import { Loaded } from "@/parts/states";
 import { Until } from "@/parts/Until";
+import { Way, WayButton } from "@/parts/Way";
 import { When } from "@/parts/When";
 import { useMay, useSession } from "@/session/session";
 import { Budget } from "./Budget";
@@ -52,24 +52,23 @@ function Heading({ approval }: { approval: ApprovalShown }) {
 function Session({ approval }: { approval: ApprovalShown }) {
   if (!approval.session) return "–";
   return (
-    <Anchor
-      component={Link}
+    <Way
       to="/usage/sessions/$session"
       params={{ session: approval.session }}
       search={{ principal: approval.requester }}
       inherit
     >
       {approval.session}
-    </Anchor>
+    </Way>
   );
 }
 
 function Call({ approval }: { approval: ApprovalShown }) {
   if (!approval.request_id) return "asked up front";
   return (
-    <Anchor component={Link} to="/decisions/$id" params={{ id: approval.request_id }} inherit>
+    <Way to="/decisions/$id" params={{ id: approval.request_id }} inherit>
       See its decision
-    </Anchor>
+    </Way>
   );
 }
 
@@ -87,9 +86,9 @@ function Background({ approval }: { approval: ApprovalShown }) {
       </Fact>
       <Fact name="Budget">
         {viewer ? (
-          <Anchor component={Link} to="/budgets/$id" params={{ id: approval.policy_id }} inherit>
+          <Way to="/budgets/$id" params={{ id: approval.policy_id }} inherit>
             {approval.policy_id}
-          </Anchor>
+          </Way>
         ) : (
           approval.policy_id
         )}
@@ -126,15 +125,15 @@ export function Request({ id, next }: { id: string; next: ApprovalShown | undefi
   return (
     <Stack gap="sm">
       <Group justify="space-between" hiddenFrom="md">
-        <Button
-          component={Link}
-          {...{ to: "/approvals", search: ({ id: _, ...rest }: { id?: string }) => rest }}
+        <WayButton
+          to="/approvals"
+          search={({ id: _, ...rest }) => rest}
           variant="subtle"
           size="compact-sm"
           leftSection={<IconArrowLeft size={16} />}
         >
           All requests
-        </Button>
+        </WayButton>
       </Group>
       <Loaded query={query} height={320}>
         {(approval) => {
