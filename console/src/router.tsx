@@ -1,9 +1,7 @@
-import { Anchor } from "@mantine/core";
 import {
   createRootRoute,
   createRoute,
   createRouter,
-  Link,
   lazyRouteComponent,
   redirect,
 } from "@tanstack/react-router";
@@ -18,20 +16,14 @@ import { insightsSearch } from "@/pages/insights/search";
 import { keysSearch } from "@/pages/keys/search";
 import { modelsSearch } from "@/pages/models/search";
 import { sessionSearch, usageSearch } from "@/pages/usage/search";
+import { TextLink } from "@/parts/links";
 import { Page } from "@/parts/Page";
 import { Empty, Failure, Loading } from "@/parts/states";
 
 function Nowhere() {
   return (
     <Page title="Not found">
-      <Empty
-        title="There is no such page"
-        action={
-          <Anchor component={Link} to="/usage">
-            Go to usage
-          </Anchor>
-        }
-      />
+      <Empty title="There is no such page" action={<TextLink to="/usage">Go to usage</TextLink>} />
     </Page>
   );
 }
