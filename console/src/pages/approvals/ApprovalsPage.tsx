@@ -4,11 +4,11 @@ import { getRouteApi } from "@tanstack/react-router";
 import { useState } from "react";
 import { listApprovalsInfiniteOptions } from "@/client/@tanstack/react-query.gen";
 import { Choice } from "@/parts/Choice";
+import { TextLink } from "@/parts/links";
 import { More } from "@/parts/More";
 import { Page } from "@/parts/Page";
 import { itemsOf, PAGED } from "@/parts/pages";
 import { Empty, Failure, Loading } from "@/parts/states";
-import { Way } from "@/parts/Way";
 import { Inbox } from "./Inbox";
 import { Request } from "./Request";
 import { STATES, type StateChoice } from "./search";
@@ -23,9 +23,9 @@ function Nothing({ state }: { state: StateChoice }) {
     <Empty
       title="Nobody waits for you"
       action={
-        <Way to="/budgets" size="sm">
+        <TextLink to="/budgets" size="sm">
           See the budgets
-        </Way>
+        </TextLink>
       }
     >
       A budget with the action "approval_required" asks here once a call would go over its limit. New requests

@@ -2,8 +2,8 @@ import { Badge, Box, Group, Stack, Text } from "@mantine/core";
 import type { ApprovalShown } from "@/client";
 import { Amount } from "@/parts/Amount";
 import { State } from "@/parts/Badges";
+import { ItemLink } from "@/parts/links";
 import { Until } from "@/parts/Until";
-import { WayItem } from "@/parts/Way";
 import { When } from "@/parts/When";
 import type { ApprovalsSearch } from "./search";
 
@@ -57,7 +57,7 @@ export function Inbox({
     <Box component="nav" aria-label="Requests">
       <Stack gap={4}>
         {approvals.map((approval) => (
-          <WayItem
+          <ItemLink
             key={approval.id}
             to="/approvals"
             search={{ ...search, id: approval.id }}

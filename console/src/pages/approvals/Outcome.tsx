@@ -6,7 +6,7 @@ import { messageOf } from "@/api/problem";
 import type { ApprovalShown } from "@/client";
 import { revokeApprovalMutation } from "@/client/@tanstack/react-query.gen";
 import { Amount, type Amounts, amountOf } from "@/parts/Amount";
-import { Way, WayButton } from "@/parts/Way";
+import { ButtonLink, TextLink } from "@/parts/links";
 import { When } from "@/parts/When";
 import { useMay } from "@/session/session";
 import { GRANTS, type GrantKind } from "./grants";
@@ -31,9 +31,9 @@ function Granted({ approval, grant }: { approval: ApprovalShown; grant: Amounts 
       {approval.used_by && (
         <>
           {" "}
-          <Way to="/decisions/$id" params={{ id: approval.used_by }} inherit>
+          <TextLink to="/decisions/$id" params={{ id: approval.used_by }} inherit>
             The call that it let through
-          </Way>
+          </TextLink>
         </>
       )}
     </Text>
@@ -131,9 +131,9 @@ export function Outcome({ approval, next }: { approval: ApprovalShown; next: App
       {operator && grant?.live === true && <Revoke approval={approval} />}
       {next?.state === "pending" && (
         <Group>
-          <WayButton to="/approvals" search={{ id: next.id }} variant="light">
+          <ButtonLink to="/approvals" search={{ id: next.id }} variant="light">
             Next: {next.requester}
-          </WayButton>
+          </ButtonLink>
         </Group>
       )}
     </Stack>

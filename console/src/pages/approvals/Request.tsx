@@ -6,9 +6,9 @@ import { getApprovalOptions } from "@/client/@tanstack/react-query.gen";
 import { Amount } from "@/parts/Amount";
 import { State } from "@/parts/Badges";
 import { Fact, Facts } from "@/parts/Facts";
+import { ButtonLink, TextLink } from "@/parts/links";
 import { Loaded } from "@/parts/states";
 import { Until } from "@/parts/Until";
-import { Way, WayButton } from "@/parts/Way";
 import { When } from "@/parts/When";
 import { useMay, useSession } from "@/session/session";
 import { Budget } from "./Budget";
@@ -52,23 +52,23 @@ function Heading({ approval }: { approval: ApprovalShown }) {
 function Session({ approval }: { approval: ApprovalShown }) {
   if (!approval.session) return "–";
   return (
-    <Way
+    <TextLink
       to="/usage/sessions/$session"
       params={{ session: approval.session }}
       search={{ principal: approval.requester }}
       inherit
     >
       {approval.session}
-    </Way>
+    </TextLink>
   );
 }
 
 function Call({ approval }: { approval: ApprovalShown }) {
   if (!approval.request_id) return "asked up front";
   return (
-    <Way to="/decisions/$id" params={{ id: approval.request_id }} inherit>
+    <TextLink to="/decisions/$id" params={{ id: approval.request_id }} inherit>
       See its decision
-    </Way>
+    </TextLink>
   );
 }
 
@@ -86,9 +86,9 @@ function Background({ approval }: { approval: ApprovalShown }) {
       </Fact>
       <Fact name="Budget">
         {viewer ? (
-          <Way to="/budgets/$id" params={{ id: approval.policy_id }} inherit>
+          <TextLink to="/budgets/$id" params={{ id: approval.policy_id }} inherit>
             {approval.policy_id}
-          </Way>
+          </TextLink>
         ) : (
           approval.policy_id
         )}
@@ -125,7 +125,7 @@ export function Request({ id, next }: { id: string; next: ApprovalShown | undefi
   return (
     <Stack gap="sm">
       <Group justify="space-between" hiddenFrom="md">
-        <WayButton
+        <ButtonLink
           to="/approvals"
           search={({ id: _, ...rest }) => rest}
           variant="subtle"
@@ -133,7 +133,7 @@ export function Request({ id, next }: { id: string; next: ApprovalShown | undefi
           leftSection={<IconArrowLeft size={16} />}
         >
           All requests
-        </WayButton>
+        </ButtonLink>
       </Group>
       <Loaded query={query} height={320}>
         {(approval) => {
