@@ -23,6 +23,7 @@ from palyra.lifecycle.ports import (
     IdempotencyClaim,
     IdempotencyEntry,
 )
+from palyra.lifecycle.running import RunningFilter, RunningTotals, running_totals
 from palyra.lifecycle.signed_in import SignIn
 from palyra.lifecycle.usage import UsageTotals
 from palyra.store.activity_kept import KeptActivity
@@ -110,6 +111,10 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
     def _kept_sums(self) -> Sequence[Derived]:
         found = [counted_call(each.state, each.decision, each.settlement) for each in self.stored.values()]
         return [derived([each for each in found if each is not None])]
+
+    async def running(self, wanted: RunningFilter) -> RunningTotals:
+        pending = [each.decision for each in self.stored.values() if each.state is CallState.PENDING]
+        return running_totals(pending, wanted)
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         return [each for each in self.account_rows if each.key.policy_id == policy_id]

@@ -20,6 +20,7 @@ from harness.daemon import DaemonProcess, budget, config, poll
 from harness.stub import Stub
 from harness.talk import ask, chat, request_id
 from harness.tenant import SharedDaemons
+from harness.typed import misfits
 
 KIT: Any = schemathesis
 KIT_CHECKS: Any = openapi_checks
@@ -66,6 +67,14 @@ class World:
     def operations(self) -> list[Operation]:
         """Every route, in the order of the document."""
         return [each.ok() for each in schema_of(self.document).get_all_operations()]
+
+    def misfits(self, operation: Operation, answer: Any) -> list[str]:
+        """Where a good answer differs from its shape: no member is missing, and none is made up."""
+        content = operation.definition.raw["responses"][str(answer.status_code)].get("content", {})
+        schema = content.get("application/json", {}).get("schema")
+        return (
+            [] if schema is None else misfits(answer.json(), schema, self.document["components"]["schemas"])
+        )
 
 
 def schema_of(document: dict[str, Any]) -> Any:
@@ -124,6 +133,8 @@ def drive(world: World, role: str, case: Case, session: requests.Session) -> int
         assert answer.headers["content-type"] == [PROBLEM], told
         assert problem["status"] == answer.status_code, told
         assert problem["type"] == f"urn:palyra:problem:{problem['code']}", told
+    elif answer.headers.get("content-type") == ["application/json"] and case.method != "HEAD":
+        assert world.misfits(case.operation, answer) == [], told
     return answer.status_code
 
 

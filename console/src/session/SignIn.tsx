@@ -46,6 +46,8 @@ export function SignIn() {
             <Text c="dimmed" size="sm">
               Sign in with a key of Palyra. What you may see and do is what the key may.
             </Text>
+            {/* Password managers file a key under a name. */}
+            <input type="text" autoComplete="username" value="palyra" readOnly hidden />
             <PasswordInput
               label="Key"
               placeholder="sk-palyra-…"

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from palyra.api.schemas import DecisionPage
+from palyra.api.decision_schemas import DecisionPage
 
 
 class UsageSessionItem(BaseModel):

@@ -6,10 +6,10 @@ from fastapi import Query
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OWN, READ, CallerOf, only_principal
+from palyra.api.decision_schemas import DecisionPage, DecisionShown
 from palyra.api.deps import ApiDeps
 from palyra.api.moments import moment
 from palyra.api.routes import Routes
-from palyra.api.schemas import DecisionPage, DecisionShown
 from palyra.core.errors import FieldError, NotFound
 from palyra.lifecycle.decision import CallState, StoredDecision, next_request_id
 from palyra.lifecycle.ports import DecisionFilter

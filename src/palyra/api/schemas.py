@@ -82,43 +82,6 @@ class PolicyStatus(BaseModel):
     accounts: list[AccountShown]
 
 
-class DecisionRow(BaseModel):
-    """A decision in a list."""
-
-    model_config = ConfigDict(extra="allow")
-
-    request_id: str
-    at: str
-    state: str
-    outcome: str
-    status: str
-    principal: str
-    agent: str | None
-    session: str | None
-    requested_model: str
-    model: str
-    cost_nano_usd: int | None = None
-    cost_usd: str | None = None
-
-
-class DecisionPage(BaseModel):
-    """Decisions, newest first."""
-
-    items: list[DecisionRow]
-    next_cursor: str | None
-
-
-class DecisionShown(DecisionRow):
-    """A decision with all that was known, decided and used."""
-
-    estimate: dict[str, Any] | None
-    price: dict[str, Any] | None
-    evaluations: list[dict[str, Any]]
-    clamp: dict[str, Any] | None
-    counterfactual: dict[str, Any] | None
-    settlement: dict[str, Any] | None
-
-
 class KeyShown(BaseModel):
     """A key, recognised by its prefix."""
 
@@ -165,6 +128,7 @@ class UsageSums(BaseModel):
     failed: int
     timed: int
     latency_ms: int
+    average_latency_ms: int | None
     cost_nano_usd: int
     cost_usd: str
 
@@ -181,17 +145,64 @@ class UsagePeriod(BaseModel):
     since: str
     until: str
     totals: UsageSums
+    p95_latency_ms: int | None
+
+
+class UsageChange(BaseModel):
+    """Each figure less that of the period before, and in percent of it; null where that was 0."""
+
+    requests: int
+    requests_percent: str | None
+    denied: int
+    denied_percent: str | None
+    estimated: int
+    estimated_percent: str | None
+    unpriced: int
+    unpriced_percent: str | None
+    input_tokens: int
+    input_tokens_percent: str | None
+    output_tokens: int
+    output_tokens_percent: str | None
+    cache_read_tokens: int
+    cache_read_tokens_percent: str | None
+    cache_write_tokens: int
+    cache_write_tokens_percent: str | None
+    reasoning_tokens: int
+    reasoning_tokens_percent: str | None
+    asked: int
+    asked_percent: str | None
+    clamped: int
+    clamped_percent: str | None
+    failed: int
+    failed_percent: str | None
+    timed: int
+    timed_percent: str | None
+    latency_ms: int
+    latency_ms_percent: str | None
+    cost_nano_usd: int
+    cost_usd: str
+    cost_percent: str | None
+    average_latency_ms: int | None
+    average_latency_ms_percent: str | None
 
 
 class UsageSummary(BaseModel):
-    """Sums over [since, until). ``change`` has each figure against ``previous``, and in percent of it."""
+    """Sums over [since, until), and against ``previous``.
+
+    ``held_now`` is what the ``running`` calls may cost at most, but for ``running_unpriced`` of them.
+    """
 
     since: str
     until: str
     group_by: list[str]
     totals: UsageSums
+    p95_latency_ms: int | None
+    running: int
+    running_unpriced: int
+    held_now_nano_usd: int
+    held_now_usd: str
     previous: UsagePeriod
-    change: dict[str, int | str | None]
+    change: UsageChange
     groups: list[UsageGroup]
 
 
@@ -284,25 +295,6 @@ class ModelStatus(BaseModel):
     models: int
     priced: int
     problems: list[dict[str, str]]
-
-
-class CallExplained(BaseModel):
-    """The decision that a call would get; as a decision, without a settlement."""
-
-    model_config = ConfigDict(extra="allow")
-
-    would_run: bool
-    outcome: str
-    status: str
-    mode: str
-    requested_model: str
-    recommended_model: str
-    model: str
-    provider: str
-    route: str
-    estimate: dict[str, Any] | None
-    routing: dict[str, Any] | None
-    evaluations: list[dict[str, Any]]
 
 
 class Tested(BaseModel):

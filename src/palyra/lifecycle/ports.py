@@ -14,6 +14,7 @@ from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.running import RunningRecords
 from palyra.lifecycle.signed_in import SignInRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
@@ -330,7 +331,14 @@ class ConfigRecords(Protocol):
 
 
 class Records(
-    ApprovalRecords, AlertRecords, ConfigRecords, SignInRecords, UsageRecords, ActivityRecords, Protocol
+    ApprovalRecords,
+    AlertRecords,
+    ConfigRecords,
+    SignInRecords,
+    UsageRecords,
+    ActivityRecords,
+    RunningRecords,
+    Protocol,
 ):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
 

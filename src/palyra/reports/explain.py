@@ -67,6 +67,8 @@ def decision_row(stored: "StoredDecision") -> dict[str, object]:
     usage = settlement.usage if settlement else None
     return {
         **_head(stored),
+        "recommended_model": stored.decision.recommended_model,
+        "route": stored.decision.route,
         "input_tokens": usage.input_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,
         **money("cost", settlement.cost if settlement else None),

@@ -16,6 +16,7 @@ from palyra.lifecycle.decision import (
     read_settlement,
 )
 from palyra.lifecycle.ports import AuditEntry, DecisionFilter, IdempotencyEntry
+from palyra.lifecycle.running import RunningFilter, RunningTotals, running_totals
 from palyra.lifecycle.signed_in import SignIn
 from palyra.store import codec
 from palyra.store.changes import (
@@ -57,6 +58,10 @@ class JournaledRecords:
     def input_ratio(self, provider: str, model: str) -> float | None:
         """See ``Records.input_ratio``."""
         return self._ledger.input_ratio(provider, model)
+
+    async def running(self, wanted: RunningFilter) -> RunningTotals:
+        """See ``RunningRecords.running``."""
+        return running_totals([call.decision for call in self._ledger.open_calls], wanted)
 
     async def save_policy(self, policy: Policy, audit: AuditEntry) -> None:
         """See ``Records.save_policy``."""

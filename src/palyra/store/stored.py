@@ -133,13 +133,15 @@ class StoredRecords(JournaledRecords):
 
         return await self._ask(question)
 
-    async def latencies(self, since: Instant, until: Instant) -> Sequence[LatencyCounts]:
+    async def latencies(
+        self, since: Instant, until: Instant, provider: str | None = None, model: str | None = None
+    ) -> Sequence[LatencyCounts]:
         """See ``ActivityRecords.latencies``."""
 
         def question(connection: "Connection") -> Sequence[LatencyCounts]:
             from palyra.store import activity_reads
 
-            return activity_reads.count_latencies(connection, since, until)
+            return activity_reads.count_latencies(connection, since, until, provider, model)
 
         return await self._ask(question)
 

@@ -158,3 +158,28 @@ class TestLatencies:
     def test_without_calls_there_is_none(self, plane: Any) -> None:
         document = plane.call("GET", f"{BASE}/latencies").json()
         assert document["totals"] == {"timed": 0, "p50_ms": None, "p95_ms": None, "p99_ms": None}
+
+
+class TestSummary:
+    def test_it_has_latencies_and_what_is_held_now(self, plane: Any) -> None:
+        for number in range(20):
+            call(plane, number, 1, total_ms=100 if number < 18 else 9_000)
+        for number, principal in ((21, "alice"), (22, "caller")):
+            made = decision(f"req_{number}", NOON, principal=principal)
+            plane.records.stored[made.request_id] = StoredDecision(made, CallState.PENDING, None)
+        shown = plane.call("GET", f"{BASE}/summary").json()
+        assert abs(shown["p95_latency_ms"] - 9_000) <= 1_125
+        assert (shown["running"], shown["held_now_nano_usd"]) == (2, 2_000)
+        assert shown["held_now_usd"] == "0.000002"
+        filtered = plane.call("GET", f"{BASE}/summary?model=stub-model&provider=stub").json()
+        assert filtered["p95_latency_ms"] == shown["p95_latency_ms"]
+        assert plane.call("GET", f"{BASE}/summary?model=other").json()["p95_latency_ms"] is None
+        assert plane.call("GET", f"{BASE}/summary?agent=nightly").json()["p95_latency_ms"] is None
+
+    def test_w44_a_caller_is_told_of_its_own_calls_alone(self, plane: Any) -> None:
+        call(plane, 1, 1)
+        for number, principal in ((21, "alice"), (22, "caller")):
+            made = decision(f"req_{number}", NOON, principal=principal)
+            plane.records.stored[made.request_id] = StoredDecision(made, CallState.PENDING, None)
+        shown = plane.call("GET", f"{BASE}/summary", "caller").json()
+        assert (shown["running"], shown["held_now_nano_usd"], shown["p95_latency_ms"]) == (1, 1_000, None)

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from fakes.records import NOON
 from palyra.core.errors import FieldError
 from palyra.core.hours import HOUR_NS, HourRun
 from palyra.core.instant import Instant
+from palyra.core.latency import bounds_of
+from palyra.lifecycle.activity import LatencyCounts
+from palyra.lifecycle.running import RunningTotals
 from palyra.lifecycle.usage import (
     UsageCell,
     UsageFigure,
@@ -22,7 +26,7 @@ from palyra.lifecycle.usage import (
     UsageTop,
     UsageTotals,
 )
-from palyra.reports.summary import summary_document
+from palyra.reports.summary import Period, summary_document
 from palyra.reports.usage_buckets import Unit, cut
 from palyra.reports.usage_export import (
     FOCUS_COLUMNS,
@@ -88,7 +92,9 @@ def test_what_is_no_period_names_its_field(since: str | None, until: str | None,
 def test_w40_a_rise_is_a_rise_against_the_time_before(
     now: int, before: int, change: int, share: str | None
 ) -> None:
-    document: Any = summary_document([sums(now)], [sums(before)] if before else [], DAY, ())
+    document: Any = summary_document(
+        Period([sums(now)], None), Period([sums(before)] if before else [], None), RunningTotals(), DAY, ()
+    )
     assert document["change"]["cost_nano_usd"] == change
     assert document["change"]["cost_percent"] == share
     previous = document["previous"]
@@ -99,8 +105,28 @@ def test_w40_a_rise_is_a_rise_against_the_time_before(
 
 def test_w41_a_call_without_a_price_takes_nothing_from_the_sum_of_the_others() -> None:
     mixed = [sums(7, agent="a"), sums(0, unpriced=1, agent="b"), sums(5, agent="c")]
-    document: Any = summary_document(mixed, [], DAY, ("agent",))
+    document: Any = summary_document(Period(mixed, None), Period([], None), RunningTotals(), DAY, ("agent",))
     assert (document["totals"]["cost_nano_usd"], document["totals"]["unpriced"]) == (12, 1)
+
+
+def test_latencies_are_of_the_timed_calls_and_change_only_where_both_are_known() -> None:
+    fast = replace(sums(1), timed=4, latency_ms=10)
+    slow = replace(sums(1), timed=2, latency_ms=9)
+    counts = [LatencyCounts("x", "m", {3: 18}), LatencyCounts("y", "m", {40: 2})]
+    known: Any = summary_document(
+        Period([fast, slow], counts), Period([fast], []), RunningTotals(2, 5, 1), DAY, ()
+    )
+    assert known["totals"]["average_latency_ms"] == 3
+    assert known["previous"]["totals"]["average_latency_ms"] == 2
+    assert known["change"]["average_latency_ms"] == 1
+    assert known["change"]["average_latency_ms_percent"] == "50.00"
+    assert known["p95_latency_ms"] == sum(bounds_of(40)) // 2
+    assert known["previous"]["p95_latency_ms"] is None
+    assert (known["running"], known["running_unpriced"], known["held_now_usd"]) == (2, 1, "0.000000005")
+    unknown: Any = summary_document(Period([fast], None), Period([], None), RunningTotals(), DAY, ())
+    assert unknown["change"]["average_latency_ms"] is None
+    assert unknown["change"]["average_latency_ms_percent"] is None
+    assert unknown["p95_latency_ms"] is None
 
 
 def test_an_average_is_of_the_calls_that_have_a_price() -> None:

@@ -81,6 +81,10 @@ PAGES: Final = """
 SELECT seq, records, at, open_from, documents, body, chain FROM journal
 WHERE node = $1 AND seq >= $2 ORDER BY seq
 """
+SOME_PAGES: Final = """
+SELECT seq, records, at, open_from, documents, body, chain FROM journal
+WHERE node = $1 AND seq >= $2 ORDER BY seq LIMIT $3
+"""
 DOCUMENTS: Final = "SELECT body FROM documents WHERE node = $1 AND page = $2"
 DECISION: Final = """
 SELECT state, place, d.body, end_place, e.body FROM decisions
@@ -91,6 +95,9 @@ WHERE request_id = $1
 IN_DOUBT: Final = """
 SELECT request_id, page, place, end_page, end_place, reservation FROM decisions
 WHERE node = $1 AND reservation IS NOT NULL ORDER BY page
+"""
+SOME_DOCUMENTS: Final = """
+SELECT page, body FROM documents WHERE node = $1 AND page = ANY($2::bigint[])
 """
 CALLS_KEPT: Final = "SELECT count(*), min(at) FROM decisions"
 EVERY_CALL: Final = """
