@@ -42,10 +42,10 @@ const COLORS: Record<string, string> = {
 };
 
 /** A word of state in its colour; words that are not known are gray. */
-export function State({ word, ...badge }: { word: string } & BadgeProps) {
+export function State({ word, children, ...badge }: { word: string } & BadgeProps) {
   return (
-    <Badge variant="light" color={COLORS[word] ?? "gray"} radius="sm" tt="none" {...badge}>
-      {word.replaceAll("_", " ")}
+    <Badge variant="light" color={COLORS[word] ?? "gray"} radius="sm" tt="none" flex="none" {...badge}>
+      {children ?? word.replaceAll("_", " ")}
     </Badge>
   );
 }

@@ -7,11 +7,11 @@ const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
 const LOOK_AGAIN_MS = 15_000;
 
-/** How long from `now` (ms) to `at`: `in 23 min`, `5 h ago`; below a minute `now`. */
+/** How long from `now` (ms) to `at`: `in 23 min`, `5 h ago`, `just now`. */
 export function distanceText(at: string, now: number): string {
   const ms = Date.parse(at) - now;
   const size = Math.abs(ms);
-  if (size < MINUTE_MS) return "now";
+  if (size < MINUTE_MS) return ms > 0 ? "in a moment" : "just now";
   const text =
     size < HOUR_MS
       ? `${Math.floor(size / MINUTE_MS)} min`

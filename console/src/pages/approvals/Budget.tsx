@@ -1,7 +1,7 @@
 import { Stack, Table, Text } from "@mantine/core";
 import type { ApprovalShown } from "@/client";
 import { Amount, type Amounts, amountOf } from "@/parts/Amount";
-import { inMetric } from "@/parts/amounts";
+import { withUnit } from "@/parts/amounts";
 import { Gauge } from "@/parts/Gauge";
 import { When } from "@/parts/When";
 
@@ -58,7 +58,7 @@ function ThenAndNow({ approval, now }: { approval: ApprovalShown; now: Amounts }
               <Amount amounts={approval} name="projected" metric={metric} />
             </Table.Td>
             <Table.Td className="num" data-now="projected">
-              {inMetric(metric, withCall(approval, now))}
+              {withUnit(metric, withCall(approval, now))}
             </Table.Td>
           </Table.Tr>
         )}
@@ -101,7 +101,7 @@ export function Budget({ approval }: { approval: ApprovalShown }) {
       />
       <Text size="xs" c="dimmed">
         {windowText(approval, now)}
-        {extra > 0 && ` · grants put ${inMetric(metric, extra)} on top of the limit`}
+        {extra > 0 && ` · grants put ${withUnit(metric, extra)} on top of the limit`}
       </Text>
       <ThenAndNow approval={approval} now={now} />
     </Stack>

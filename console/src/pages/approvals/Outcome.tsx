@@ -106,6 +106,7 @@ export function Outcome({ approval, next }: { approval: ApprovalShown; next: App
   return (
     <Stack gap="sm">
       <Alert
+        variant="outline"
         color={COLORS[approval.state] ?? "gray"}
         title={
           approval.decided_by

@@ -1,6 +1,7 @@
 import { Card, Group, Stack, Text, Title } from "@mantine/core";
 import { IconArrowLeft } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
+import { getRouteApi } from "@tanstack/react-router";
 import type { ApprovalShown } from "@/client";
 import { getApprovalOptions } from "@/client/@tanstack/react-query.gen";
 import { Amount } from "@/parts/Amount";
@@ -14,6 +15,8 @@ import { useMay, useSession } from "@/session/session";
 import { Budget } from "./Budget";
 import { Decide } from "./Decide";
 import { Outcome } from "./Outcome";
+
+const route = getRouteApi("/approvals");
 
 function Heading({ approval }: { approval: ApprovalShown }) {
   return (
@@ -105,9 +108,12 @@ function Background({ approval }: { approval: ApprovalShown }) {
   );
 }
 
-function NotYours({ approval }: { approval: ApprovalShown }) {
-  const session = useSession();
-  const own = session.principal === approval.requester || session.principal === approval.principal;
+/** The decision for who may make it; for all others why they may not. */
+function Deciding({ approval }: { approval: ApprovalShown }) {
+  const { principal } = useSession();
+  const operator = useMay("operator");
+  const own = principal === approval.requester || principal === approval.principal;
+  if (operator && !own) return <Decide approval={approval} />;
   return (
     <Text size="sm" c="dimmed" data-not-yours>
       {own
@@ -119,15 +125,14 @@ function NotYours({ approval }: { approval: ApprovalShown }) {
 
 /** Everything that is known of one request, and what can be done about it. `next` waits as well. */
 export function Request({ id, next }: { id: string; next: ApprovalShown | undefined }) {
+  const { state } = route.useSearch();
   const query = useQuery(getApprovalOptions({ path: { approval_id: id } }));
-  const session = useSession();
-  const operator = useMay("operator");
   return (
     <Stack gap="sm">
       <Group justify="space-between" hiddenFrom="md">
         <ButtonLink
           to="/approvals"
-          search={({ id: _, ...rest }) => rest}
+          search={state === undefined ? {} : { state }}
           variant="subtle"
           size="compact-sm"
           leftSection={<IconArrowLeft size={16} />}
@@ -136,22 +141,20 @@ export function Request({ id, next }: { id: string; next: ApprovalShown | undefi
         </ButtonLink>
       </Group>
       <Loaded query={query} height={320}>
-        {(approval) => {
-          const own = session.principal === approval.requester || session.principal === approval.principal;
-          const waits = approval.state === "pending";
-          return (
-            <Card withBorder padding="lg" data-request={approval.id}>
-              <Stack gap="lg">
-                <Heading approval={approval} />
-                <Budget approval={approval} />
-                <Background approval={approval} />
-                {waits && operator && !own && <Decide approval={approval} />}
-                {waits && !(operator && !own) && <NotYours approval={approval} />}
-                {!waits && <Outcome approval={approval} next={next} />}
-              </Stack>
-            </Card>
-          );
-        }}
+        {(approval) => (
+          <Card withBorder padding="lg" data-request={approval.id}>
+            <Stack gap="lg">
+              <Heading approval={approval} />
+              <Budget approval={approval} />
+              <Background approval={approval} />
+              {approval.state === "pending" ? (
+                <Deciding approval={approval} />
+              ) : (
+                <Outcome approval={approval} next={next} />
+              )}
+            </Stack>
+          </Card>
+        )}
       </Loaded>
     </Stack>
   );
