@@ -104,7 +104,7 @@ export function Frame() {
               component={Link}
               gap={8}
               wrap="nowrap"
-              {...{ to: "/usage", className: "brand", "aria-label": "Palyra" }}
+              {...{ to: "/usage", className: "brand", "aria-label": "Palyra: usage" }}
             >
               <Logo />
               <Text fw={700} visibleFrom="xs">

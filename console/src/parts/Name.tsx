@@ -1,6 +1,9 @@
 import { Text, type TextProps } from "@mantine/core";
 
-/** A name from outside, as text: long ones are cut (whole on hover), and its direction stays its own. */
+/**
+ * A name from outside, as text, whose direction stays its own. One that is longer than so many `lines` is cut
+ * (whole on hover); with none, it stands within a sentence.
+ */
 export function Name({
   value,
   none = "none",
@@ -15,7 +18,7 @@ export function Name({
     );
   }
   return (
-    <Text span inherit lineClamp={lines} title={value} {...text}>
+    <Text span inherit {...(lines > 0 ? { lineClamp: lines } : {})} title={value} {...text}>
       <bdi>{value}</bdi>
     </Text>
   );

@@ -13,9 +13,12 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
+from palyra.lifecycle.changes import ChangeRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.decision_search import DecisionSearch
 from palyra.lifecycle.running import RunningRecords
 from palyra.lifecycle.signed_in import SignInRecords
+from palyra.lifecycle.standing import StandingRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
@@ -166,19 +169,6 @@ class SharedRouting(Protocol):
         session ``moved``.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class AccountStatus:
-    """One account of a policy as stored and live.
-
-    ``sliced`` is claimed by gateways for calls to come: neither used nor held, and not free for the others.
-    """
-
-    key: AccountKey
-    window_end: Instant
-    balance: Balance
-    sliced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +328,9 @@ class Records(
     UsageRecords,
     ActivityRecords,
     RunningRecords,
+    StandingRecords,
+    ChangeRecords,
+    DecisionSearch,
     Protocol,
 ):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
@@ -356,10 +349,6 @@ class Records(
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
         """Decisions, newest first; page on with ``before`` set to the last request id."""
-        ...
-
-    async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
-        """Accounts of a policy whose window has not ended, or is the last one."""
         ...
 
     async def policies(self) -> Sequence[Policy]:

@@ -140,6 +140,10 @@ ON CONFLICT DO UPDATE SET
 DERIVED: Final = (UPSERT_ROLLUPS, UPSERT_LATENCIES, UPSERT_TAGS, UPSERT_SESSIONS)
 """In the order of ``Derived``."""
 
+SAVE_CHANGE: Final = """
+INSERT INTO changes (at, node, record, page, what, kind, ref, actor) VALUES (?, 0, ?, ?, ?, ?, ?, ?)
+"""
+
 SAVE_CLAIM: Final = """
 INSERT INTO idempotency (principal, key, fingerprint, request_id, finished, expires_at)
 VALUES (?, ?, ?, ?, ?, ?)
@@ -228,6 +232,9 @@ ORDER BY due_at, id LIMIT ?
 """,
     "notice": "SELECT body FROM notices WHERE id = ?",
     "configured": "SELECT name, body FROM configured ORDER BY name",
+    "journal_pages": """
+SELECT 0, seq, body FROM journal WHERE seq IN (SELECT json_extract(value, '$[1]') FROM json_each(?))
+""",
     "sign_in": """
 SELECT token_sha256, key_id, seal, signed_in_at, expires_at FROM sign_ins WHERE token_sha256 = ?
 """,
