@@ -213,9 +213,13 @@ class ApprovalFilter:
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts to list, newest first; None means any. ``before`` is the last id of the page before."""
+    """Which alerts to list, newest first; None means any. ``before`` is the last id of the page before.
+
+    ``acknowledged``: whether somebody has seen it.
+    """
 
     state: AlertState | None = None
+    acknowledged: bool | None = None
     kind: Kind | None = None
     policy_id: str | None = None
     principal: str | None = None

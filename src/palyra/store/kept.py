@@ -133,7 +133,13 @@ class KeptRecords:
             "policy_id": wanted.policy_id,
             "principal": wanted.principal,
         }
-        return _newest(self.kept.alerts, equals, wanted.before, wanted.limit)
+        seen = wanted.acknowledged
+        rows = {
+            ref: each
+            for ref, each in self.kept.alerts.items()
+            if seen is None or seen == (each.acknowledged is not None)
+        }
+        return _newest(rows, equals, wanted.before, wanted.limit)
 
     async def due_notices(self, now: Instant, limit: int, busy: Collection[str] = ()) -> Sequence[Notice]:
         """See ``AlertRecords.due_notices``."""
