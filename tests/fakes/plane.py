@@ -10,6 +10,7 @@ from palyra.alerts.notices import Target
 from palyra.api.deps import ApiDeps, Health, ModelDesk
 from palyra.budgets.policy import Known, Policy, PolicyDefaults
 from palyra.lifecycle.approvals import Approvals, ApprovalTerms
+from palyra.lifecycle.forecasts import Forecasts
 from palyra.lifecycle.grants import Grants
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.rules import Rules
@@ -62,6 +63,7 @@ def plane_deps(
         approvals=approvals,
         alarms=desk(records, clock, TARGETS),
         outbox=Outbox(records, clock, numbered(900), TARGETS),
+        forecasts=Forecasts(records, clock),
         prices=lambda: {"items": []},
         models=models or FakeDesk(),
         health=lambda: Health(writable=True),

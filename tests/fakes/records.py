@@ -17,7 +17,6 @@ from palyra.ledger.held import Held, Reservation
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import (
-    AccountStatus,
     AuditEntry,
     DecisionFilter,
     Done,
@@ -26,6 +25,7 @@ from palyra.lifecycle.ports import (
 )
 from palyra.lifecycle.running import RunningFilter, RunningTotals, running_totals
 from palyra.lifecycle.signed_in import SignIn
+from palyra.lifecycle.standing import AccountStatus, OpenWindow, Standing
 from palyra.lifecycle.usage import UsageTotals
 from palyra.store.activity_kept import KeptActivity
 from palyra.store.changes import (
@@ -37,7 +37,7 @@ from palyra.store.changes import (
 )
 from palyra.store.derived import Derived, counted_call, derived
 from palyra.store.kept import Kept, KeptRecords
-from palyra.store.memory import matches
+from palyra.store.memory import matches, standings
 from palyra.store.usage_kept import KeptUsage, Rollup
 from palyra.store.write import Statement, superseded
 
@@ -96,7 +96,8 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         sums: dict[tuple[str, ...], UsageTotals] = {}
         for at, row in self.totals:
             if since <= at < until:
-                group = tuple(row.group[name] for name in group_by)
+                names = {"hour": str(at - at % HOUR_NS), **row.group}
+                group = tuple(names.get(name, "") for name in group_by)
                 named = dict(zip(group_by, group, strict=True))
                 before = sums.get(group)
                 sums[group] = _add(before, row, named) if before else replace(row, group=named)
@@ -123,6 +124,9 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         return [each for each in self.account_rows if each.key.policy_id == policy_id]
+
+    async def standing(self, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
+        return standings(self.account_rows, windows, most)
 
     async def policies(self) -> Sequence[Policy]:
         return [found[-1] for policy_id, found in self.versions.items() if policy_id not in self.deleted]

@@ -42,6 +42,7 @@ POLICY: Mapping[str, object] = {"scope": "global", "metric": "requests", "interv
 BODIES: Mapping[str, Mapping[str, object]] = {
     "create_budget": {"id": "another", **POLICY},
     "put_budget": POLICY,
+    "validate_budget": {"id": "tried", **POLICY},
     "simulate_budgets": {"policies": [{"id": "tried", **POLICY}]},
     "request_override": {"amount": 5, "reason": "month end"},
     "decide_approval": {"decision": "allow", "grant": "amount", "amount_usd": "1.00"},
@@ -184,6 +185,15 @@ def test_a_good_request_of_every_route(world: World) -> None:
         ("revoke_approval", 401, "none", {}),
         ("explain_call", 404, "caller", {"body": {"prompt": "hi", "model": "no-such-model"}}),
         ("test_connection", 404, "owner", {"body": {"provider": "nobody"}}),
+        ("sign_in", 401, "none", {"body": {"key": "sk-palyra-wrong"}}),
+        ("sign_in", 403, "none", {"headers": {"Origin": "https://evil.example"}}),
+        (
+            "sign_out",
+            403,
+            "none",
+            {"headers": {"Cookie": "palyra_session=x", "Sec-Fetch-Site": "cross-site"}},
+        ),
+        ("list_keys", 403, "none", {"headers": {"Cookie": "palyra_session=x", "Origin": "null"}}),
         ("list_decisions", 422, "owner", {"query": {"limit": 0}}),
     ],
 )
@@ -212,8 +222,8 @@ def case_of(world: World, operation: Operation, changes: Mapping[str, Any]) -> C
     name = name_of(operation)
     parts = {
         "path_parameters": {each.name: world.ids[each.name] for each in operation.path_parameters},
-        "body": BODIES.get(name, NOT_SET),
-        "media_type": "application/json" if name in BODIES else None,
+        "body": {"key": world.keys["viewer"]} if name == "sign_in" else BODIES.get(name, NOT_SET),
+        "media_type": "application/json" if name == "sign_in" or name in BODIES else None,
     }
     return operation.Case(**{**parts, **changes})
 

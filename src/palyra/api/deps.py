@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 from palyra.api.site import Site
 from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.approvals import Approvals
+from palyra.lifecycle.forecasts import Forecasts
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.ports import Clock, Ledger, Records
 from palyra.lifecycle.rules import Rules
@@ -76,6 +77,7 @@ class ApiDeps:
     approvals: Approvals
     alarms: Alarms
     outbox: Outbox
+    forecasts: Forecasts
     prices: Callable[[], Mapping[str, object]]
     models: ModelDesk
     health: Callable[[], Health]

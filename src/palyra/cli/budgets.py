@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 _TITLES = ("id", "scope", "metric", "interval", ">soft", ">hard", "action", "mode", ">version", "origin")
-_FIGURES = ("posted", "held", "sliced", "limit", "extra", "remaining")
+_FIGURES = ("posted", "held", "sliced", "limit", "extra", "remaining", "forecast")
 _DETAILS = (
     "name",
     "timezone",
@@ -163,7 +163,11 @@ def status(
     key: KeyOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show where each account of a budget stands: posted, held, sliced, what remains.
+    """Show where each account of a budget stands: posted, held, sliced, what remains, and the forecast.
+
+    The forecast is what the account will stand at when its window ends (31 days ahead at most); "runs out" is
+    when it will be at its hard limit. A dash: it will not, or too little is known.
+
 
     Sliced is claimed by gateways for calls to come; it is 0 unless gateways share a PostgreSQL database.
     """
@@ -261,10 +265,13 @@ def _row(policy: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _print_accounts(console: Console, accounts: Sequence[Mapping[str, Any]]) -> None:
-    """``extra``, what live overrides add to the limit, is a column where there are any."""
+    """``extra``, what live overrides add to the limit, is a column where there are any.
+
+    The forecast is the balance at the end of the window, and when the hard limit is reached.
+    """
     has_extra = any(each.get("extra_nano_usd") or each.get("extra") for each in accounts)
     names = [name for name in _FIGURES if name != "extra" or has_extra]
-    titles = ("entity", *(f">{name}" for name in names), "window start", "window end")
+    titles = ("entity", *(f">{name}" for name in names), "runs out", "window start", "window end")
     print_table(console, titles, (_account_row(each, names) for each in accounts))
 
 
@@ -272,6 +279,7 @@ def _account_row(account: Mapping[str, Any], names: Sequence[str]) -> tuple[str,
     return (
         account["entity"],
         *(amount(account, name, account["metric"]) for name in names),
+        account["exhausted_at"] or "-",
         account["window_start"],
         account["window_end"] or "never",
     )

@@ -224,6 +224,7 @@ class Daemon:
                 approvals=self._approvals,
                 alarms=self._alerting.alarms,
                 outbox=self._alerting.outbox,
+                forecasts=self._alerting.forecasts,
                 prices=self._list_prices,
                 models=ModelDesk(self._settings, self.engine, live=True),
                 health=self._health,

@@ -17,6 +17,7 @@ from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settleme
 from palyra.lifecycle.decision_search import DecisionSearch
 from palyra.lifecycle.running import RunningRecords
 from palyra.lifecycle.signed_in import SignInRecords
+from palyra.lifecycle.standing import StandingRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
@@ -167,19 +168,6 @@ class SharedRouting(Protocol):
         session ``moved``.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class AccountStatus:
-    """One account of a policy as stored and live.
-
-    ``sliced`` is claimed by gateways for calls to come: neither used nor held, and not free for the others.
-    """
-
-    key: AccountKey
-    window_end: Instant
-    balance: Balance
-    sliced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +323,7 @@ class Records(
     UsageRecords,
     ActivityRecords,
     RunningRecords,
+    StandingRecords,
     DecisionSearch,
     Protocol,
 ):
@@ -354,10 +343,6 @@ class Records(
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
         """Decisions, newest first; page on with ``before`` set to the last request id."""
-        ...
-
-    async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
-        """Accounts of a policy whose window has not ended, or is the last one."""
         ...
 
     async def policies(self) -> Sequence[Policy]:

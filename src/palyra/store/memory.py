@@ -4,7 +4,7 @@ It keeps the very writes that SQLite would store and answers questions from them
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from palyra.budgets.policy import Policy
 from palyra.core.errors import LedgerUnavailable
@@ -19,7 +19,8 @@ from palyra.lifecycle.decision import (
     read_settlement,
 )
 from palyra.lifecycle.decision_search import DecisionsFound, Inside
-from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter
+from palyra.lifecycle.ports import AuditEntry, DecisionFilter
+from palyra.lifecycle.standing import AccountStatus, OpenWindow, Standing
 from palyra.lifecycle.usage import CELL, UsageTotals, check_groups
 from palyra.store.activity_kept import KeptActivity
 from palyra.store.derived import Derived, counted, derived
@@ -120,12 +121,12 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         """See ``Records.accounts``."""
-        found = [
-            AccountStatus(key, account.window_end, account.balance())
-            for key, account in self._book.accounts.items()
-            if key.policy_id == policy_id
-        ]
+        found = [each for each in self._accounts() if each.key.policy_id == policy_id]
         return sorted(found, key=lambda each: (-each.key.window_start, each.key.entity))
+
+    async def standing(self, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
+        """See ``StandingRecords.standing``."""
+        return standings(self._accounts(), windows, most)
 
     async def policies(self) -> Sequence[Policy]:
         """See ``Records.policies``."""
@@ -156,6 +157,12 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
         """See ``Records.save_key``."""
         await super().save_key(key, audit)
         self._keys[key.id] = key
+
+    def _accounts(self) -> list[AccountStatus]:
+        return [
+            AccountStatus(key, account.window_end, account.balance())
+            for key, account in self._book.accounts.items()
+        ]
 
     def _kept_rollups(self) -> list[Rollup]:
         return [
@@ -188,3 +195,21 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
 
     def _rollups(self) -> list[tuple[RollupKey, RollupDelta]]:
         return [write.rollup for write in self._journaled.writes if write.rollup is not None]
+
+
+def standings(
+    accounts: Iterable[AccountStatus], windows: Sequence[OpenWindow], most: int
+) -> Mapping[str, Standing]:
+    """See ``StandingRecords.standing``: those of ``accounts``."""
+    wanted = {(each.policy_id, each.metric, each.start) for each in windows}
+    found: dict[str, list[AccountStatus]] = {}
+    for each in accounts:
+        if (each.key.policy_id, each.key.metric, each.key.window_start) in wanted:
+            found.setdefault(each.key.policy_id, []).append(each)
+
+    def order(each: AccountStatus) -> tuple[int, str]:
+        return -(each.balance.posted + each.balance.held), each.key.entity
+
+    return {
+        policy_id: Standing(sorted(some, key=order)[:most], len(some)) for policy_id, some in found.items()
+    }

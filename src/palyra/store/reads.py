@@ -3,14 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import Connection, Row, Table, func, select, union_all
 
 from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
 from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey, Balance
 from palyra.lifecycle.decision import CallState, StoredDecision, read_decision, read_settlement
-from palyra.lifecycle.ports import AccountStatus, AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
+from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
+from palyra.lifecycle.standing import AccountStatus, OpenWindow, Standing
 from palyra.store import codec
 from palyra.store.page import line_of, unpack
 from palyra.store.schema import alerts, approvals, balances, decisions, documents, notices
@@ -54,15 +55,31 @@ def list_accounts(connection: Connection, policy_id: str) -> Sequence[AccountSta
         .order_by(balances.c.window_start.desc(), balances.c.entity)
         .limit(ACCOUNTS_SHOWN_MAX)
     )
-    return [
-        AccountStatus(
-            AccountKey(row.policy_id, row.metric, row.entity, row.window_start),
-            Instant(row.window_end),
-            Balance(row.posted, row.held, row.shadow_posted, row.shadow_held),
-            row.sliced,
+    return [_account(row) for row in connection.execute(query)]
+
+
+def list_standing(connection: Connection, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
+    """See ``StandingRecords.standing``. A select for each window: so each is found by the key."""
+    if not windows:
+        return {}
+    selects = [
+        select(balances, func.count().over().label("total"))
+        .where(
+            balances.c.policy_id == each.policy_id,
+            balances.c.metric == each.metric,
+            balances.c.window_start == each.start,
         )
-        for row in connection.execute(query)
+        .order_by((balances.c.posted + balances.c.held).desc(), balances.c.entity)
+        .limit(most)
+        .subquery()
+        for each in windows
     ]
+    totals: dict[str, int] = {}
+    found: dict[str, list[AccountStatus]] = {}
+    for row in connection.execute(union_all(*(select(each) for each in selects))):
+        totals[row.policy_id] = row.total
+        found.setdefault(row.policy_id, []).append(_account(row))
+    return {policy_id: Standing(accounts, totals[policy_id]) for policy_id, accounts in found.items()}
 
 
 def list_approvals(connection: Connection, wanted: ApprovalFilter) -> Sequence[Approval]:
@@ -91,6 +108,15 @@ def list_notices(connection: Connection, wanted: NoticeFilter) -> Sequence[Notic
     return [
         codec.notice_from(body) for body in _bodies(connection, notices, equals, wanted.before, wanted.limit)
     ]
+
+
+def _account(row: Row[Any]) -> AccountStatus:
+    return AccountStatus(
+        AccountKey(row.policy_id, row.metric, row.entity, row.window_start),
+        Instant(row.window_end),
+        Balance(row.posted, row.held, row.shadow_posted, row.shadow_held),
+        row.sliced,
+    )
 
 
 def _bodies(

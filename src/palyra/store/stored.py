@@ -16,6 +16,7 @@ from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotal
 from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
 from palyra.lifecycle.signed_in import SignIn
+from palyra.lifecycle.standing import OpenWindow, Standing
 from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
 from palyra.store import codec
 from palyra.store.records import JournaledRecords
@@ -103,6 +104,16 @@ class StoredRecords(JournaledRecords):
         """See ``SignInRecords.sign_in``."""
         rows = await self._read("sign_in", token_sha256)
         return SignIn(*rows[0]) if rows else None
+
+    async def standing(self, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
+        """See ``StandingRecords.standing``."""
+
+        def question(connection: "Connection") -> Mapping[str, Standing]:
+            from palyra.store import reads
+
+            return reads.list_standing(connection, windows, most)
+
+        return await self._ask(question)
 
     async def _found(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
         """Calls that have a row."""

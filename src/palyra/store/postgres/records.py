@@ -8,8 +8,9 @@ from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.decision_search import DecisionsFound, Inside
-from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter
+from palyra.lifecycle.ports import AuditEntry, DecisionFilter
 from palyra.lifecycle.running import RunningFilter, RunningTotals, running_totals
+from palyra.lifecycle.standing import AccountStatus
 from palyra.store import codec
 from palyra.store.postgres import sql
 from palyra.store.postgres.elsewhere import Elsewhere
