@@ -197,7 +197,7 @@ class Month:
         faults = faults_at(session.model, self.stage.clock.at, self.now, random)
         await self._make(session, tokens, faults, f"{session.name} {session.turn}", over)
 
-    async def _make(self, session, tokens, faults, content: str, over: Over) -> None:  # noqa: ANN001
+    async def _make(self, session, tokens, faults, content: str, over: Over) -> None:
         agent, random, model = session.agent, session.random, session.model
         self.calls += 1
         script = script_of(agent, model, b"%d" % self.calls, tokens, random)
