@@ -15,6 +15,7 @@ import { itemsOf, PAGED } from "@/parts/pages";
 import { Empty, Loaded } from "@/parts/states";
 import { When } from "@/parts/When";
 import { SessionCost } from "./SessionCost";
+import { SessionCourse } from "./SessionCourse";
 
 const route = getRouteApi("/usage/sessions/$session");
 
@@ -41,7 +42,8 @@ export function SessionPage() {
     initialPageParam: { path: { session } },
     placeholderData: keepPreviousData,
   });
-  const found = query.data?.pages[0]?.session;
+  const first = query.data?.pages[0];
+  const found = first?.session;
   const missing = query.error instanceof ApiProblem && query.error.status === 404;
   return (
     <Page
@@ -80,6 +82,7 @@ export function SessionPage() {
           {(data) => (
             <Stack gap="md">
               {found && <Sums session={found} />}
+              {first && <SessionCourse found={first} />}
               <Card withBorder padding="md">
                 <Stack gap="sm">
                   <Title order={2} size="h4">
