@@ -59,7 +59,7 @@ export function Figure({
         <Text size="1.5rem" fw={700} className="figure-value" component="div">
           {value}
         </Text>
-        <Group gap="xs" mih={18}>
+        <Group gap="xs">
           {change !== undefined && change !== null && (
             <Tooltip label="Against the period of the same length before" openDelay={300}>
               <div>

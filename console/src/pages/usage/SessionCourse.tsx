@@ -64,7 +64,7 @@ function Course({ timeline }: { timeline: UsageSessionTimeline }) {
           tickLine="none"
           xAxisProps={{ tickFormatter: momentText, minTickGap: 28 }}
           yAxisProps={{ width: 64 }}
-          tooltipProps={{ labelFormatter: (start) => momentText(String(start)) }}
+          tooltipProps={{ labelFormatter: (start) => (typeof start === "string" ? momentText(start) : "") }}
         />
       </figure>
       {timeline.truncated && (

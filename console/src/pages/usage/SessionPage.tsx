@@ -37,7 +37,7 @@ export function SessionPage() {
   const { session } = route.useParams();
   const { principal } = route.useSearch();
   const query = useInfiniteQuery({
-    ...getSessionInfiniteOptions({ path: { session }, query: principal === undefined ? {} : { principal } }),
+    ...getSessionInfiniteOptions({ path: { session }, query: principal === undefined ? { limit: PAGE } : { principal, limit: PAGE } }),
     ...PAGED,
     initialPageParam: { path: { session } },
     placeholderData: keepPreviousData,
