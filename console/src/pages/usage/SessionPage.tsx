@@ -18,6 +18,7 @@ import { SessionCost } from "./SessionCost";
 import { SessionCourse } from "./SessionCourse";
 
 const route = getRouteApi("/usage/sessions/$session");
+const PAGE = 25;
 
 function Sums({ session }: { session: UsageSessionItem }) {
   return (
@@ -37,7 +38,10 @@ export function SessionPage() {
   const { session } = route.useParams();
   const { principal } = route.useSearch();
   const query = useInfiniteQuery({
-    ...getSessionInfiniteOptions({ path: { session }, query: principal === undefined ? { limit: PAGE } : { principal, limit: PAGE } }),
+    ...getSessionInfiniteOptions({
+      path: { session },
+      query: principal === undefined ? { limit: PAGE } : { principal, limit: PAGE },
+    }),
     ...PAGED,
     initialPageParam: { path: { session } },
     placeholderData: keepPreviousData,
