@@ -60,3 +60,31 @@ def test_a_budget_is_validated_and_not_made(daemon_factory: DaemonFactory, stub:
     assert [each["field"] for each in bad["problems"]] == ["colour", "interval", "hard_limit", "id"]
     assert (bad["ok"], bad["exists"], bad["policy"]) == (False, True, None)
     assert [each["id"] for each in cast("Any", daemon.api.get("/budgets"))["items"]] == ["filed"]
+
+
+def test_the_history_of_a_budget_outlives_it_and_a_restart(daemon_factory: DaemonFactory, stub: Stub) -> None:
+    daemon = daemon_factory(config(stub.url, budgets=[budget("filed", "1.00")]))
+    daemon.api.post("/budgets", budget("mine", "1.00"))
+    daemon.api.request("PUT", "/budgets/mine", budget("mine", "2.00"))
+    key = daemon.create_key("alice")
+    for _ in range(5):
+        call(daemon, key)
+    assert daemon.api.request("DELETE", "/budgets/mine").status_code == 204
+    daemon.restart()
+
+    page: Any = daemon.api.get("/budgets/mine/history")
+    filed: Any = daemon.api.get("/budgets/filed/history")
+
+    assert [(each["version"], each["action"]) for each in page["items"]] == [
+        (2, "deleted"),
+        (2, "changed"),
+        (1, "created"),
+    ]
+    assert page["items"][1]["changes"] == [{"field": "hard_limit", "before": "1.00", "after": "2.00"}]
+    assert {each["by_principal"] for each in page["items"]} == {"owner"}
+    assert [(each["by"].partition("@")[0], each["action"]) for each in filed["items"]] == [
+        ("config", "created")
+    ]
+    assert daemon.api.request("GET", "/budgets/never/history").status_code == 404
+    shown, _ = command.run(daemon, daemon.owner_key, "budgets", "history", "mine", "--url", daemon.url)
+    assert "hard_limit: 1.00 -> 2.00" in shown

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
 from palyra.budgets.policy import Policy
@@ -14,6 +16,7 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.book import Book
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Held, Reservation
+from palyra.lifecycle.changes import Change, ChangeFilter, ChangePlace
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import (
@@ -35,9 +38,10 @@ from palyra.store.changes import (
     notice_change,
     sign_in_changes,
 )
+from palyra.store.codec import encode
 from palyra.store.derived import Derived, counted_call, derived
 from palyra.store.kept import Kept, KeptRecords
-from palyra.store.memory import matches, standings
+from palyra.store.memory import matches, newest_changes, standings
 from palyra.store.usage_kept import KeptUsage, Rollup
 from palyra.store.write import Statement, superseded
 
@@ -70,6 +74,7 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         self.deleted: set[str] = set()
         self.key_rows: dict[str, ApiKey] = {}
         self.audit: list[AuditEntry] = []
+        self.changed: list[Change] = []
         self.ratios: dict[tuple[str, str], float] = {}
         self.kept = Kept()
         self.fail = False
@@ -122,11 +127,17 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         pending = [each.decision for each in self.stored.values() if each.state is CallState.PENDING]
         return running_totals(pending, wanted)
 
+    def _calls_kept(self) -> int:
+        return len(self.stored)
+
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         return [each for each in self.account_rows if each.key.policy_id == policy_id]
 
     async def standing(self, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
         return standings(self.account_rows, windows, most)
+
+    async def changes(self, wanted: ChangeFilter) -> Sequence[Change]:
+        return newest_changes(self.changed, wanted)
 
     async def policies(self) -> Sequence[Policy]:
         return [found[-1] for policy_id, found in self.versions.items() if policy_id not in self.deleted]
@@ -186,6 +197,10 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
             raise superseded()
         if audit is not None:
             self.audit.append(audit)
+            place = ChangePlace(NOON + len(self.audit), 0, len(self.audit))
+            # As a database has it: JSON, written and read back.
+            before, after = msgspec.json.decode(encode((audit.before, audit.after)))
+            self.changed.append(Change(place, audit.kind, audit.ref, audit.actor, before, after))
 
 
 class FakeLedger:

@@ -8,11 +8,13 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import PUBLIC, check_access
 from palyra.api.alerts import Alerts
 from palyra.api.approvals import Approvals
+from palyra.api.budget_history import BudgetHistory
 from palyra.api.budgets import Budgets
 from palyra.api.console import Console
 from palyra.api.decisions import Decisions
 from palyra.api.deps import ApiDeps
 from palyra.api.door import Door
+from palyra.api.events import Events
 from palyra.api.gauges import Gauges
 from palyra.api.keys import Keys
 from palyra.api.models import Models
@@ -52,6 +54,8 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
         Session,
         Gauges,
         Budgets,
+        BudgetHistory,
+        Events,
         Approvals,
         Alerts,
         Decisions,

@@ -1,4 +1,4 @@
-"""``palyra budgets``: list, show, set, delete, status, override-request, simulate."""
+"""``palyra budgets``: list, show, set, delete, status, history, override-request, simulate."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from palyra.cli.client import DEFAULT_URL, Client, KeyOption, UrlOption, connect
 from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
 from palyra.cli.tables import amount, print_line, print_table
 from palyra.core.instant import Instant
+from palyra.reports.changes import FieldChange, field_line
 
 app = typer.Typer(
     name="budgets", help="Budgets: what may be spent, and where each stands.", no_args_is_help=True
@@ -221,6 +222,37 @@ def override_request(
     emit(approval, as_json=as_json, render=lambda console: print_approval(console, approval, now))
 
 
+@app.command(epilog="Example: palyra budgets history each-principal-daily")
+def history(
+    context: typer.Context,
+    policy_id: PolicyId,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many versions, the newest.")] = 20,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on behind this page: next_cursor of the one before.")
+    ] = None,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show who changed a budget, when, and what; also of one that was deleted. The newest comes first."""
+    path = f"/budgets/{segment(policy_id)}/history"
+    page = connect(context, url, key).get(path, limit=str(limit), cursor=cursor)
+
+    def render(console: Console) -> None:
+        for item in page["items"]:
+            print_line(console, _step(item))
+            for change in item["changes"]:
+                print_line(
+                    console, f"    {field_line(FieldChange(**change), both=item['action'] == 'changed')}"
+                )
+        if not page["items"]:
+            print_line(console, "Nothing of it is in the journal.")
+        if page["next_cursor"] is not None:
+            print_line(console, f"There are older ones: --cursor {page['next_cursor']}")
+
+    emit(page, as_json=as_json, render=render)
+
+
 app.command("simulate", epilog=budgets_simulate.EPILOG)(budgets_simulate.simulate)
 
 
@@ -293,6 +325,13 @@ def _print_policy(console: Console, policy: Mapping[str, Any]) -> None:
     for threshold in policy["thresholds"]:
         to = f" to {threshold['to']}" if threshold.get("to") else ""
         print_line(console, f"  {'threshold':<22}at {threshold['at']}: {threshold['then']}{to}")
+
+
+def _step(item: Mapping[str, Any]) -> str:
+    """When what was done, and by whom."""
+    version = "" if item["version"] is None else f"  v{item['version']}"
+    whose = "" if item["by_principal"] is None else f" ({item['by_principal']})"
+    return f"{item['at']}{version}  {item['action']} by {item['by']}{whose}"
 
 
 def _sentence(policy: Mapping[str, Any]) -> str:

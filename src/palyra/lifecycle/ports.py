@@ -13,11 +13,13 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
+from palyra.lifecycle.changes import ChangeRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
 from palyra.lifecycle.decision_search import DecisionSearch
 from palyra.lifecycle.running import RunningRecords
 from palyra.lifecycle.signed_in import SignInRecords
 from palyra.lifecycle.standing import StandingRecords
+from palyra.lifecycle.topics import FigureRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
@@ -214,9 +216,13 @@ class ApprovalFilter:
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts to list, newest first; None means any. ``before`` is the last id of the page before."""
+    """Which alerts to list, newest first; None means any. ``before`` is the last id of the page before.
+
+    ``acknowledged``: whether somebody has seen it.
+    """
 
     state: AlertState | None = None
+    acknowledged: bool | None = None
     kind: Kind | None = None
     policy_id: str | None = None
     principal: str | None = None
@@ -327,6 +333,8 @@ class Records(
     ActivityRecords,
     RunningRecords,
     StandingRecords,
+    ChangeRecords,
+    FigureRecords,
     DecisionSearch,
     Protocol,
 ):

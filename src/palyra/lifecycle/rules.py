@@ -125,6 +125,11 @@ class Rules:
         key = self._keys.get(key_id)
         return self.snapshot.subjects.get(key.sha256) if key is not None else None
 
+    def principal_of(self, key_id: str) -> str | None:
+        """Whose key it is or was, None for what is the id of no key."""
+        key = self._keys.get(key_id)
+        return None if key is None else key.principal
+
     def key_of(self, key_id: str) -> ApiKey | None:
         """A key that is active now, by its id."""
         key = self._keys.get(key_id)

@@ -11,6 +11,7 @@ from palyra.core.errors import LedgerUnavailable
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.ledger.book import Book
+from palyra.lifecycle.changes import Change, ChangeFilter, ChangePlace
 from palyra.lifecycle.decision import (
     CallState,
     Decision,
@@ -27,6 +28,7 @@ from palyra.store.derived import Derived, counted, derived
 from palyra.store.history import MemoryHistory
 from palyra.store.kept import Kept, KeptRecords
 from palyra.store.ledger import JournaledLedger, resolve
+from palyra.store.page import AUDITED, Audited, read_record
 from palyra.store.records import JournaledRecords, matches, newest, together
 from palyra.store.usage_kept import KeptUsage, Rollup
 from palyra.store.write import RollupDelta, RollupKey, Write, superseded
@@ -158,6 +160,23 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
         await super().save_key(key, audit)
         self._keys[key.id] = key
 
+    async def changes(self, wanted: ChangeFilter) -> Sequence[Change]:
+        """See ``ChangeRecords.changes``."""
+        lines = [write.line for write in self._journaled.writes if write.line is not None]
+        audited = (
+            (record, read_record(line)) for record, line in enumerate(lines, 1) if line.startswith(AUDITED)
+        )
+        return newest_changes(
+            [
+                Change(
+                    ChangePlace(each.at, 0, record), each.kind, each.ref, each.actor, each.before, each.after
+                )
+                for record, each in audited
+                if isinstance(each, Audited)
+            ],
+            wanted,
+        )
+
     def _accounts(self) -> list[AccountStatus]:
         return [
             AccountStatus(key, account.window_end, account.balance())
@@ -190,6 +209,9 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
                 found[call.id] = StoredDecision(decisions[call.id], state, end)
         return found
 
+    def _calls_kept(self) -> int:
+        return sum(1 for write in self._journaled.writes if write.call is not None)
+
     def _kept_sums(self) -> Sequence[Derived]:
         return [derived(counted([write])) for write in self._journaled.writes]
 
@@ -213,3 +235,18 @@ def standings(
     return {
         policy_id: Standing(sorted(some, key=order)[:most], len(some)) for policy_id, some in found.items()
     }
+
+
+def newest_changes(changes: Iterable[Change], wanted: ChangeFilter) -> list[Change]:
+    """See ``ChangeRecords.changes``: those of ``changes``."""
+    found = [
+        each
+        for each in changes
+        if wanted.kind in (None, each.kind, each.kind.partition(".")[0])
+        and wanted.ref in (None, each.ref)
+        and wanted.actor in (None, each.actor)
+        and (wanted.since is None or wanted.since <= each.place.at)
+        and (wanted.until is None or each.place.at < wanted.until)
+        and (wanted.before is None or each.place < wanted.before)
+    ]
+    return sorted(found, key=lambda each: each.place, reverse=True)[: wanted.limit]
