@@ -7,9 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from palyra.budgets.terms import Action, Metric, Mode, UnknownPrice
-from palyra.budgets.windows import Interval
-
 
 class Problem(BaseModel):
     """RFC 9457. ``field`` names what is at fault; some codes have members of their own."""
@@ -22,64 +19,6 @@ class Problem(BaseModel):
     detail: str
     code: str
     field: str | None = None
-
-
-class PolicyShown(BaseModel):
-    """A budget as stored, with its version and origin."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: str
-    name: str
-    scope: str
-    metric: Metric
-    interval: Interval
-    timezone: str
-    soft_limit: str | int | None
-    hard_limit: str | int | None
-    action: Action
-    mode: Mode | None
-    routing_mode_override: Mode | None
-    degrade_to: str | None
-    thresholds: list[dict[str, Any]]
-    min_output_tokens: int
-    unknown_price: UnknownPrice | None
-    enabled: bool
-    valid_from: str | None
-    valid_until: str | None
-    soft_limit_nano_usd: int | None = None
-    soft_limit_usd: str | None = None
-    hard_limit_nano_usd: int | None = None
-    hard_limit_usd: str | None = None
-    version: int
-    created_by: str
-    updated_by: str
-    origin: str
-
-
-class PolicyPage(BaseModel):
-    """Budgets by id."""
-
-    items: list[PolicyShown]
-    next_cursor: str | None
-
-
-class AccountShown(BaseModel):
-    """One account, with its amounts ``posted``, ``held``, ``consumed``, ``limit``, ``remaining`` and more."""
-
-    model_config = ConfigDict(extra="allow")
-
-    entity: str
-    window_start: str
-    window_end: str | None
-    open: bool
-
-
-class PolicyStatus(BaseModel):
-    """A budget and its accounts."""
-
-    policy: PolicyShown
-    accounts: list[AccountShown]
 
 
 class KeyShown(BaseModel):
@@ -274,61 +213,6 @@ class UsageList(BaseModel):
     sparkline: UsageSparkline
     items: list[UsageItem]
     next_cursor: str | None
-
-
-class Listing(BaseModel):
-    """Items as the price book or the registry lists them."""
-
-    model_config = ConfigDict(extra="allow")
-
-    items: list[dict[str, Any]]
-
-
-class ModelStatus(BaseModel):
-    """Providers and how they do. ``live``: with what a daemon knows."""
-
-    model_config = ConfigDict(extra="allow")
-
-    live: bool
-    default_model: str | None
-    providers: list[dict[str, Any]]
-    models: int
-    priced: int
-    problems: list[dict[str, str]]
-
-
-class Tested(BaseModel):
-    """The results. ``ok``: every enabled provider is well."""
-
-    model_config = ConfigDict(extra="allow")
-
-    ok: bool
-    live: bool
-    providers: list[dict[str, Any]]
-
-
-class RoutingReportShown(BaseModel):
-    """Settled calls whose model Palyra chose, or would have: four costs, each with its ``saving``.
-
-    ``ran``, ``always_default``, ``always_recommended`` and ``shuffled`` have ``cost`` and ``saving`` in
-    nano-USD and USD, and ``saving_percent``, against the default. ``verdict`` has a ``code`` and a ``text``.
-    """
-
-    since: str
-    until: str
-    principal: str | None
-    truncated: bool
-    read_since: str | None
-    calls: dict[str, Any]
-    ran: dict[str, Any]
-    always_default: dict[str, Any]
-    always_recommended: dict[str, Any]
-    shuffled: dict[str, Any]
-    verdict: dict[str, str]
-    bands: list[dict[str, Any]]
-    models: list[dict[str, Any]]
-    endpoints: list[dict[str, Any]]
-    unpriced_models: list[dict[str, Any]]
 
 
 class ApprovalShown(BaseModel):
