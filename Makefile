@@ -21,6 +21,8 @@ OTHER_TESTS := $(filter-out $(PURE_TESTS),$(wildcard tests/unit/[a-z]*)) tests/p
 COVER := $(foreach package,$(PURE),--cov=src/palyra/$(package)) --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
 
+# What is parallel says so itself: the suites want both cores.
+.NOTPARALLEL:
 .PHONY: help setup openapi chromium demo demo-scale check lint test unit system bench soak clean uv
 
 help: ## Show this list
@@ -52,8 +54,8 @@ demo-scale: setup ## Run three gateways on one PostgreSQL, kill one, and see one
 check: setup ## Format, lint, types, walls between modules, lock file
 	@# Types take as long as all else together, and one core: they are checked beside it, and shown after it.
 	@mkdir -p build; \
-	$(RUN) pyright >build/types.txt 2>&1 & types=$$!; \
-	$(MAKE) --no-print-directory lint || { kill $$types; exit 1; }; \
+	$(RUN) pyright >build/types.txt 2>&1 & types=$$!; trap "kill $$types 2>/dev/null || true" EXIT; \
+	$(MAKE) --no-print-directory lint; \
 	echo "$(RUN) pyright"; wait $$types && found=0 || found=$$?; cat build/types.txt; exit $$found
 
 lint:
@@ -72,10 +74,7 @@ system: setup chromium ## The suites that start processes: faults, security, end
 	$(PYTEST) $(PARALLEL) -m "not soak" tests/faults tests/security tests/e2e tests/clients tests/browser tests/docs
 	$(PYTEST) $(PARALLEL) -m "not soak" --postgres $(ON_BOTH)
 
-test: ## Everything that must hold before a change is merged
-	$(MAKE) check
-	$(MAKE) unit
-	$(MAKE) system
+test: check unit system ## Everything that must hold before a change is merged
 
 bench: setup ## Measure what the gateway adds to a call
 	$(RUN) python -m benchmarks
