@@ -105,9 +105,10 @@ def window(
     expect.set_options(timeout=WAIT_MS)
     page = context.new_page()
     made = Window(page, url)
-    page.on("console", made.hear)
+    # Playwright keeps its own wrapper in whatever a bound method is bound to, and these have slots.
+    page.on("console", lambda message: made.hear(message))
     page.on("pageerror", lambda error: made.errors.append(f"uncaught: {error}"))
-    page.on("response", made.see)
+    page.on("response", lambda answer: made.see(answer))
     try:
         if key is not None:
             made.refused.add(401)

@@ -6,8 +6,7 @@ import { percent } from "./amounts";
 /** Whether more of a figure is good news, bad news, or neither. */
 export type Leaning = "good" | "bad" | "neutral";
 
-function Change({ change, leaning }: { change: string | number | null; leaning: Leaning }) {
-  if (change === null) return null;
+function Change({ change, leaning }: { change: string | number; leaning: Leaning }) {
   const value = Number(change);
   if (value === 0) {
     return (
@@ -32,7 +31,7 @@ function Change({ change, leaning }: { change: string | number | null; leaning: 
   );
 }
 
-/** One figure on a card; `change` is in percent of the period before, undefined where there is no such thing. */
+/** One figure on a card; `change` is in percent of the period before, null where that is not known. */
 export function Figure({
   label,
   value,
@@ -58,7 +57,7 @@ export function Figure({
           {value}
         </Text>
         <Group gap="xs" mih={18}>
-          {change !== undefined && (
+          {change !== undefined && change !== null && (
             <Tooltip label="Against the period of the same length before" openDelay={300}>
               <div>
                 <Change change={change} leaning={leaning} />

@@ -81,12 +81,18 @@ function AddFilter({
   names,
   known,
   add,
+  adding,
 }: {
   names: readonly Name[];
   known: Partial<Record<Name, readonly string[]>>;
   add: (name: Name, value: string) => void;
+  adding: ((opened: boolean) => void) | undefined;
 }) {
-  const [opened, setOpened] = useState(false);
+  const [opened, setOpen] = useState(false);
+  const setOpened = (now: boolean) => {
+    setOpen(now);
+    adding?.(now);
+  };
   const [texts, setTexts] = useState<Partial<Record<Name, string>>>({});
   const take = (name: Name, value: string) => {
     add(name, value);
@@ -100,7 +106,7 @@ function AddFilter({
           variant="default"
           size="xs"
           leftSection={<IconFilter size={14} />}
-          onClick={() => setOpened((before) => !before)}
+          onClick={() => setOpened(!opened)}
         >
           Filter
         </Button>
@@ -128,17 +134,22 @@ function AddFilter({
   );
 }
 
-/** The period and the names that a page is about. `known` are names to choose from. */
+/**
+ * The period and the names that a page is about. `known` are names to choose from; `adding` is told when
+ * somebody is about to.
+ */
 export function FilterBar({
   filters,
   change,
   known = {},
   names = NAMES,
+  adding,
 }: {
   filters: Filters;
   change: (filters: Filters) => void;
   known?: Partial<Record<Name, readonly string[]>>;
   names?: readonly Name[];
+  adding?: (opened: boolean) => void;
 }) {
   const without = (name: Name) => {
     const rest = { ...filters };
@@ -159,7 +170,12 @@ export function FilterBar({
         }}
       />
       <Custom filters={filters} change={change} />
-      <AddFilter names={names} known={known} add={(name, value) => change({ ...filters, [name]: value })} />
+      <AddFilter
+        names={names}
+        known={known}
+        adding={adding}
+        add={(name, value) => change({ ...filters, [name]: value })}
+      />
       {names.map((name) =>
         filters[name] === undefined ? null : (
           <Pill

@@ -6,7 +6,8 @@ import { inMetric } from "./amounts";
 export interface Levels {
   metric: string;
   posted: number;
-  held: number;
+  /** Absent where `posted` is all that was consumed, held or not. */
+  held?: number;
   /** What a call would add. */
   asked?: number;
   /** What will be used up to the end of the window. */
@@ -17,7 +18,7 @@ export interface Levels {
 
 /** How much of a limit is used: posted, held, what a call asks for, and what is foreseen, on one bar. */
 export function Gauge({ levels, label, children }: { levels: Levels; label: string; children?: ReactNode }) {
-  const { metric, posted, held, asked = 0, forecast = null, limit, soft = null } = levels;
+  const { metric, posted, held = 0, asked = 0, forecast = null, limit, soft = null } = levels;
   const used = posted + held + asked;
   const full = Math.max(limit ?? 0, used, forecast ?? 0, soft ?? 0, 1);
   const part = (amount: number) => (Math.max(0, amount) / full) * 100;
@@ -26,8 +27,8 @@ export function Gauge({ levels, label, children }: { levels: Levels; label: stri
   const color = over ? "red.7" : warned ? "orange.6" : "lagoon.6";
   const more = Math.max(0, (forecast ?? 0) - used);
   const told = [
-    `${inMetric(metric, posted)} posted`,
-    `${inMetric(metric, held)} held`,
+    `${inMetric(metric, posted)} ${levels.held === undefined ? "consumed" : "posted"}`,
+    levels.held === undefined ? "" : `${inMetric(metric, held)} held`,
     asked ? `${inMetric(metric, asked)} asked for` : "",
     forecast === null ? "" : `${inMetric(metric, forecast)} forecast`,
     limit === null ? "no limit" : `limit ${inMetric(metric, limit)}`,

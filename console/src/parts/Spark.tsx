@@ -15,6 +15,7 @@ export function Spark({ points, label }: { points: readonly number[]; label: str
       <Sparkline
         w={110}
         h={28}
+        color="lagoon.6"
         data={[...points]}
         curveType="monotone"
         fillOpacity={0.25}

@@ -1,6 +1,5 @@
 import { Alert, Button, Card, Group, Skeleton, Stack, Text, ThemeIcon } from "@mantine/core";
 import { IconAlertTriangle, IconInbox } from "@tabler/icons-react";
-import type { UseQueryResult } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { ApiProblem, messageOf } from "@/api/problem";
 
@@ -72,11 +71,11 @@ export function Loaded<Data>({
   height,
   children,
 }: {
-  query: UseQueryResult<Data, unknown>;
+  query: { data: Data | undefined; error: unknown; refetch: () => unknown };
   height?: number;
   children: (data: Data) => ReactNode;
 }) {
   if (query.data !== undefined) return children(query.data);
-  if (query.error) return <Failure error={query.error} retry={() => void query.refetch()} />;
+  if (query.error) return <Failure error={query.error} retry={() => query.refetch()} />;
   return <Loading {...(height === undefined ? {} : { height })} />;
 }

@@ -8,11 +8,14 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import PUBLIC, check_access
 from palyra.api.alerts import Alerts
 from palyra.api.approvals import Approvals
+from palyra.api.budget_history import BudgetHistory
 from palyra.api.budgets import Budgets
 from palyra.api.console import Console
 from palyra.api.decisions import Decisions
 from palyra.api.deps import ApiDeps
 from palyra.api.door import Door
+from palyra.api.events import Events
+from palyra.api.gauges import Gauges
 from palyra.api.keys import Keys
 from palyra.api.models import Models
 from palyra.api.prices import Prices
@@ -21,6 +24,20 @@ from palyra.api.problem import handle_problems
 from palyra.api.routes import Routes
 from palyra.api.session import Session
 from palyra.api.usage import Usage
+
+_SECTIONS = (
+    Session,
+    Gauges,
+    Budgets,
+    Approvals,
+    Alerts,
+    Decisions,
+    Keys,
+    Usage,
+    Models,
+    Prices,
+    Probes,
+)
 
 Install = Callable[[FastAPI, Routes], None]
 """Adds routes of its own; through ``Routes``, or start-up fails."""
@@ -33,7 +50,21 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
     """
     app = FastAPI(title="Palyra", version=deps.version, openapi_url=None, docs_url=None, redoc_url=None)
     routes = Routes(app, deps)
-    for section in (Session, Budgets, Approvals, Alerts, Decisions, Keys, Usage, Models, Prices, Probes):
+    for section in (
+        Session,
+        Gauges,
+        Budgets,
+        BudgetHistory,
+        Events,
+        Approvals,
+        Alerts,
+        Decisions,
+        Keys,
+        Usage,
+        Models,
+        Prices,
+        Probes,
+    ):
         section(deps).install(routes)
     for install in more:
         install(app, routes)

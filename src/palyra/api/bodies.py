@@ -80,6 +80,12 @@ class PolicyPut(PolicyBody):
     id: str = ""
 
 
+class PolicyDraft(BaseModel):
+    """A budget as far as it is written: what is wrong with it is the answer."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class KeyBody(Body):
     """What a new key gives; at most what the issuing key has."""
 

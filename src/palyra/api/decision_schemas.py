@@ -275,10 +275,15 @@ class DecisionRow(CallPlanned):
 
 
 class DecisionPage(BaseModel):
-    """Decisions, newest first."""
+    """Decisions, newest first.
+
+    ``scanned_until``: only the calls from then on were looked at, and the page is not full; ``next_cursor``
+    goes on behind them.
+    """
 
     items: list[DecisionRow]
     next_cursor: str | None
+    scanned_until: str | None
 
 
 class DecisionWhole(CallPlanned, CallReasons):

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, Protocol
 from palyra.api.site import Site
 from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.approvals import Approvals
+from palyra.lifecycle.forecasts import Forecasts
+from palyra.lifecycle.listening import Changes
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.ports import Clock, Ledger, Records
 from palyra.lifecycle.rules import Rules
@@ -76,6 +78,7 @@ class ApiDeps:
     approvals: Approvals
     alarms: Alarms
     outbox: Outbox
+    forecasts: Forecasts
     prices: Callable[[], Mapping[str, object]]
     models: ModelDesk
     health: Callable[[], Health]
@@ -83,5 +86,6 @@ class ApiDeps:
     hosts: frozenset[str]
     version: str
     sign_ins: SignIns
+    changes: Changes
     site: Site = field(default_factory=Site)
     body_bytes_max: int = BODY_BYTES_MAX

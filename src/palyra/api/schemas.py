@@ -7,9 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from palyra.budgets.terms import Action, Metric, Mode, UnknownPrice
-from palyra.budgets.windows import Interval
-
 
 class Problem(BaseModel):
     """RFC 9457. ``field`` names what is at fault; some codes have members of their own."""
@@ -22,64 +19,6 @@ class Problem(BaseModel):
     detail: str
     code: str
     field: str | None = None
-
-
-class PolicyShown(BaseModel):
-    """A budget as stored, with its version and origin."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: str
-    name: str
-    scope: str
-    metric: Metric
-    interval: Interval
-    timezone: str
-    soft_limit: str | int | None
-    hard_limit: str | int | None
-    action: Action
-    mode: Mode | None
-    routing_mode_override: Mode | None
-    degrade_to: str | None
-    thresholds: list[dict[str, Any]]
-    min_output_tokens: int
-    unknown_price: UnknownPrice | None
-    enabled: bool
-    valid_from: str | None
-    valid_until: str | None
-    soft_limit_nano_usd: int | None = None
-    soft_limit_usd: str | None = None
-    hard_limit_nano_usd: int | None = None
-    hard_limit_usd: str | None = None
-    version: int
-    created_by: str
-    updated_by: str
-    origin: str
-
-
-class PolicyPage(BaseModel):
-    """Budgets by id."""
-
-    items: list[PolicyShown]
-    next_cursor: str | None
-
-
-class AccountShown(BaseModel):
-    """One account, with its amounts ``posted``, ``held``, ``consumed``, ``limit``, ``remaining`` and more."""
-
-    model_config = ConfigDict(extra="allow")
-
-    entity: str
-    window_start: str
-    window_end: str | None
-    open: bool
-
-
-class PolicyStatus(BaseModel):
-    """A budget and its accounts."""
-
-    policy: PolicyShown
-    accounts: list[AccountShown]
 
 
 class KeyShown(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from palyra.api.bodies import Body, PolicyBody, Time
-from palyra.api.schemas import PolicyShown
+from palyra.api.schemas_budgets import PolicyShown
 from palyra.budgets.terms import Mode
 from palyra.reports.candidates import CANDIDATES_MAX
 

@@ -24,7 +24,7 @@ _COMMANDS: Mapping[str, str] = MappingProxyType(
 )
 """Command -> what its help ends with. The function of that name is in the module of that name."""
 
-_GROUPS = ("models", "prices", "budgets", "approvals", "alerts", "keys", "usage", "audit", "db")
+_GROUPS = ("models", "prices", "budgets", "approvals", "alerts", "decisions", "keys", "usage", "audit", "db")
 """Verb groups: the ``app`` of the module of that name."""
 
 VERBS = (*_COMMANDS, *_GROUPS)

@@ -15,6 +15,7 @@ from palyra.lifecycle.decision import (
     read_decision,
     read_settlement,
 )
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import AuditEntry, DecisionFilter, IdempotencyEntry
 from palyra.lifecycle.running import RunningFilter, RunningTotals, running_totals
 from palyra.lifecycle.signed_in import SignIn
@@ -154,6 +155,20 @@ def newest(
     """One list of both, the newest first. A call that ended in between is there once, with its end."""
     found = {each.decision.request_id: each for each in (*pending, *stored)}
     return [found[request_id] for request_id in sorted(found, reverse=True)[: wanted.limit]]
+
+
+def together(
+    wanted: DecisionFilter, inside: Inside, pending: Sequence[StoredDecision], stored: DecisionsFound
+) -> DecisionsFound:
+    """The same of a search: calls that run and are behind its end are left to a later page."""
+    scanned = stored.scanned
+    reached = [
+        each
+        for each in pending
+        if inside.has(each) and (scanned is None or each.decision.request_id > scanned.request_id)
+    ]
+    items = newest(wanted, reached, stored.items)
+    return DecisionsFound(items, None if len(items) == wanted.limit else scanned)
 
 
 def matches(stored: StoredDecision, wanted: DecisionFilter) -> bool:

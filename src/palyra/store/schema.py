@@ -172,6 +172,27 @@ sessions = Table(
 )
 """``agent`` and ``model`` are those of its last call."""
 
+changes = Table(
+    "changes",
+    metadata,
+    Column("at", BigInteger, primary_key=True),
+    Column("node", BigInteger, primary_key=True),
+    Column("record", BigInteger, primary_key=True),
+    Column("page", BigInteger, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Index("changes_by_what", "what", "at", "node", "record"),
+    Index("changes_by_ref", "ref", "at", "node", "record"),
+    Index("changes_by_actor", "actor", "at", "node", "record"),
+    sqlite_with_rowid=False,
+)
+"""Where changes of rules stand: record ``record`` of a node's journal, on the page that begins with ``page``.
+
+``what`` is the first word of the ``kind``.
+"""
+
 policies = Table(
     "policies",
     metadata,

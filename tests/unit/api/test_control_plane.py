@@ -12,7 +12,7 @@ from palyra.api.deps import Health
 from palyra.core.instant import Instant
 from palyra.identity.keys import hash_key
 from palyra.ledger.account import AccountKey, Balance
-from palyra.lifecycle.ports import AccountStatus
+from palyra.lifecycle.standing import AccountStatus
 from palyra.lifecycle.usage import UsageTotals
 
 DAILY: dict[str, object] = {

@@ -17,9 +17,14 @@ ORIGIN = "http://127.0.0.1:8484"
 BUDGET = {"id": "made", "scope": "global", "metric": "requests", "interval": "day", "hard_limit": 1}
 
 
-def sign_in(plane: Any, role: str = "owner", client: TestClient | None = None, **headers: str) -> Any:
+def sign_in(
+    plane: Any,
+    role: str = "owner",
+    headers: Mapping[str, str] | None = None,
+    client: TestClient | None = None,
+) -> Any:
     """A sign-in; the client keeps no cookie, so that each request says which it carries."""
-    chosen = client or plane.client
+    chosen: TestClient = client or plane.client
     answer = chosen.post(SESSION, json={"key": plane.keys[role]}, headers=headers)
     chosen.cookies.clear()
     return answer
@@ -146,9 +151,7 @@ def test_a_change_needs_the_token_of_this_very_sign_in(plane: Any, method: str) 
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_pages_of_others_get_nothing_by_the_cookie(
-    plane: Any, headers: Mapping[str, str], method: str
-) -> None:
+def test_pages_of_others_get_nothing_by_the_cookie(plane: Any, headers: dict[str, str], method: str) -> None:
     good = with_cookie(sign_in(plane))
     paths = {"GET": "/api/v1/keys", "POST": "/api/v1/budgets", "DELETE": SESSION}
     refused = ask(plane, method, paths[method], good | headers, json=BUDGET)
@@ -160,7 +163,7 @@ def test_pages_of_others_get_nothing_by_the_cookie(
 
 @pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "same-site"}])
 def test_pages_of_others_sign_nobody_in(plane: Any, headers: dict[str, str]) -> None:
-    refused = sign_in(plane, **headers)
+    refused = sign_in(plane, headers=headers)
     assert code(refused) == (403, "cross_site")
     assert "set-cookie" not in refused.headers
     assert not plane.records.kept.sign_ins
@@ -168,7 +171,7 @@ def test_pages_of_others_sign_nobody_in(plane: Any, headers: dict[str, str]) -> 
 
 @pytest.mark.parametrize("fetched", ["same-origin", "none"])
 def test_pages_of_ours_and_the_person_at_the_browser_get_everything(plane: Any, fetched: str) -> None:
-    headers = with_cookie(sign_in(plane, **{"sec-fetch-site": fetched})) | {"sec-fetch-site": fetched}
+    headers = with_cookie(sign_in(plane, headers={"sec-fetch-site": fetched})) | {"sec-fetch-site": fetched}
     assert ask(plane, "GET", "/api/v1/keys", headers).status_code == 200
     assert ask(plane, "POST", "/api/v1/budgets", headers, json=BUDGET).status_code == 201
 
@@ -215,7 +218,7 @@ def test_signing_out_needs_the_token_too(plane: Any) -> None:
 
 def test_signing_in_again_in_the_same_browser_ends_the_sign_in_before(plane: Any) -> None:
     first, other = sign_in(plane, "viewer"), sign_in(plane, "viewer")
-    second = sign_in(plane, "operator", cookie=with_cookie(first)["cookie"])
+    second = sign_in(plane, "operator", {"cookie": with_cookie(first)["cookie"]})
     assert ask(plane, "GET", SESSION, with_cookie(first)).status_code == 401
     for answer in (other, second):
         assert ask(plane, "GET", SESSION, with_cookie(answer)).status_code == 200
@@ -303,7 +306,7 @@ def test_our_own_pages_are_those_of_the_address_that_people_open(
     plane: Any, site: Site, host: str, origin: str, is_own: bool, is_secure: bool
 ) -> None:
     client = TestClient(create_api(replace(plane.deps, site=site)), base_url="http://127.0.0.1:8484")
-    answer = sign_in(plane, client=client, host=host, origin=origin)
+    answer = sign_in(plane, headers={"host": host, "origin": origin}, client=client)
     assert answer.status_code == (201 if is_own else 403)
     if is_own:
         assert answer.headers["set-cookie"].endswith("; Secure") == is_secure

@@ -14,7 +14,7 @@ from palyra.core.errors import LedgerUnavailable
 from palyra.core.hours import HOUR_NS
 from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey, Balance
-from palyra.lifecycle.ports import AccountStatus
+from palyra.lifecycle.standing import AccountStatus
 from palyra.lifecycle.usage import UsageFilter, UsageTotals
 
 PRINCIPALS = ("alice", "bob", "caller")

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from fakes.records import NOON
+from fakes.till import decision
 from palyra.core.errors import FieldError
 from palyra.core.hours import HOUR_NS, HourRun
 from palyra.core.instant import Instant
 from palyra.core.latency import bounds_of
 from palyra.lifecycle.activity import LatencyCounts
+from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.running import RunningTotals
 from palyra.lifecycle.usage import (
     UsageCell,
@@ -37,6 +39,7 @@ from palyra.reports.usage_export import (
     json_items,
 )
 from palyra.reports.usage_rows import Question, read_cursor, row_document, rows_document
+from palyra.reports.usage_session import timeline_of
 from palyra.reports.usage_timeline import timeline_document, timeline_rows
 from palyra.reports.usage_window import DAY_NS, Stretch, read_stretch
 
@@ -136,6 +139,24 @@ def test_an_average_is_of_the_calls_that_have_a_price() -> None:
     assert document["share_percent"] == "25.00"
     unknown = row_document(UsageRow(sums(0, requests=2, unpriced=2, agent="a"), NOON, {}), 0)
     assert (unknown["average_cost_usd"], unknown["share_percent"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("hours", "bucket", "count"),
+    [(0, "minute", 1), (2, "minute", 121), (3, "hour", 4), (120, "hour", 121), (121, "day", 6)],
+)
+def test_a_session_is_cut_by_how_long_it_is(hours: int, bucket: str, count: int) -> None:
+    calls = [
+        StoredDecision(decision("req", Instant(NOON + at * HOUR_NS)), CallState.DENIED, None)
+        for at in (0, hours)
+    ]
+    document: Any = timeline_of(calls, truncated=False)
+    assert (document["bucket"], len(document["buckets"])) == (bucket, count)
+    assert sum(each["denied"] for each in document["buckets"]) == 2
+
+
+def test_a_session_whose_calls_are_not_kept_any_more_has_no_bucket() -> None:
+    assert timeline_of([], truncated=False) == {"bucket": "minute", "truncated": False, "buckets": []}
 
 
 def page_of(limit: int, order: UsageFigure | None = UsageFigure.COST) -> Any:

@@ -7,15 +7,17 @@ from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.decision import CallState, StoredDecision
-from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
+from palyra.lifecycle.ports import AuditEntry, DecisionFilter
 from palyra.lifecycle.running import RunningFilter, RunningTotals, running_totals
+from palyra.lifecycle.standing import AccountStatus
 from palyra.store import codec
 from palyra.store.postgres import sql
 from palyra.store.postgres.elsewhere import Elsewhere
 from palyra.store.postgres.ledger import SharedLedger
 from palyra.store.postgres.reading import Reading
 from palyra.store.postgres.writer import PostgresWriter
-from palyra.store.records import matches, newest, stored_decision
+from palyra.store.records import matches, newest, stored_decision, together
 from palyra.store.stored import StoredRecords
 from palyra.store.write import Statement
 
@@ -65,10 +67,13 @@ class PostgresRecords(StoredRecords):
 
             return reads.list_decisions(connection, wanted)
 
-        pending = self._pending(wanted)
-        if wanted.state in (None, CallState.PENDING):
-            pending += [each for each in await self._pending_elsewhere() if matches(each, wanted)]
+        pending = await self._all_pending(wanted)
         return newest(wanted, pending, await self._reading.ask(question))
+
+    async def search_decisions(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        """See ``DecisionSearch.search_decisions``."""
+        pending = await self._all_pending(wanted)
+        return together(wanted, inside, pending, await self._found(wanted, inside))
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         """See ``Records.accounts``."""
@@ -111,6 +116,12 @@ class PostgresRecords(StoredRecords):
     async def ended(self, request_ids: Sequence[str]) -> set[str]:
         """Those of the calls that are over."""
         return {request_id for (request_id,) in await self._reading.rows(sql.ENDED, list(request_ids))}
+
+    async def _all_pending(self, wanted: DecisionFilter) -> list[StoredDecision]:
+        pending = self._pending(wanted)
+        if wanted.state in (None, CallState.PENDING):
+            pending += [each for each in await self._pending_elsewhere() if matches(each, wanted)]
+        return pending
 
     async def _pending_elsewhere(self) -> list[StoredDecision]:
         """The calls that other gateways have under way."""

@@ -294,6 +294,9 @@ DELETE FROM sign_ins WHERE key_id = $1 AND token_sha256 NOT IN (
     "drop_sign_in": "DELETE FROM sign_ins WHERE token_sha256 = $1",
     "drop_old_sign_ins": "DELETE FROM sign_ins WHERE expires_at <= $1",
 }
+SAVE_CHANGE: Final = """
+INSERT INTO changes (node, at, record, page, what, kind, ref, actor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
 OF_THE_RULES: Final = frozenset({"save_policy", "delete_policy", "save_key"})
 OF_APPROVALS: Final = frozenset({"insert_approval", "update_approval"})
 READ: Final[Mapping[str, LiteralString]] = {
@@ -308,6 +311,24 @@ ORDER BY due_at, id LIMIT $3
 """,
     "notice": "SELECT body FROM notices WHERE id = $1",
     "configured": "SELECT name, body FROM configured ORDER BY name",
+    # Page by page: each is found by its key, whatever the planner thinks of the table.
+    "journal_pages": """
+SELECT node, seq, body FROM (
+  SELECT (value ->> 0)::bigint AS node, (value ->> 1)::bigint AS seq
+  FROM jsonb_array_elements($1::text::jsonb)
+) AS wanted CROSS JOIN LATERAL (
+  SELECT body FROM journal WHERE journal.node = wanted.node AND journal.seq = wanted.seq LIMIT 1
+) AS page
+""",
+    # Every commit of every gateway moves the number of its next page of documents.
+    "figures": """
+SELECT n.calls, r.approvals, o.open_approvals, o.versions, a.last_alert, f.firing, f.versions, a.over_at
+FROM (SELECT coalesce(sum(next_page), 0)::bigint AS calls FROM nodes) AS n,
+  (SELECT approvals FROM rules) AS r,
+  (SELECT count(*) AS open_approvals, sum(version) AS versions FROM approvals WHERE open_until > $1) AS o,
+  (SELECT max(id) AS last_alert, max(over_at) AS over_at FROM alerts) AS a,
+  (SELECT count(*) AS firing, sum(version) AS versions FROM alerts WHERE state = 'firing') AS f
+""",
     "sign_in": """
 SELECT token_sha256, key_id, seal, signed_in_at, expires_at FROM sign_ins WHERE token_sha256 = $1
 """,
@@ -332,6 +353,10 @@ HELD_BEFORE: Final = """
 SELECT EXISTS (SELECT 1 FROM nodes n JOIN slices s ON s.node = n.id WHERE s.held <> 0 AND n.last_at < $1)
 """
 DROP_MONTH: Final = "SELECT palyra_drop_month($1)"
+DROP_OLD_CHANGES: Final = """
+DELETE FROM changes AS c
+WHERE at < $1 AND NOT EXISTS (SELECT FROM journal WHERE journal.node = c.node AND journal.seq = c.page)
+"""
 DROP_OLD_SESSIONS: Final = "DELETE FROM sessions WHERE last_at < $1"
 ONE_AT_A_TIME: Final = "SELECT pg_try_advisory_xact_lock(7207190014)"
 # Partitions are made and dropped under locks for which commits would wait as long as we do.
