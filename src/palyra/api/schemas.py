@@ -215,61 +215,6 @@ class UsageList(BaseModel):
     next_cursor: str | None
 
 
-class Listing(BaseModel):
-    """Items as the price book or the registry lists them."""
-
-    model_config = ConfigDict(extra="allow")
-
-    items: list[dict[str, Any]]
-
-
-class ModelStatus(BaseModel):
-    """Providers and how they do. ``live``: with what a daemon knows."""
-
-    model_config = ConfigDict(extra="allow")
-
-    live: bool
-    default_model: str | None
-    providers: list[dict[str, Any]]
-    models: int
-    priced: int
-    problems: list[dict[str, str]]
-
-
-class Tested(BaseModel):
-    """The results. ``ok``: every enabled provider is well."""
-
-    model_config = ConfigDict(extra="allow")
-
-    ok: bool
-    live: bool
-    providers: list[dict[str, Any]]
-
-
-class RoutingReportShown(BaseModel):
-    """Settled calls whose model Palyra chose, or would have: four costs, each with its ``saving``.
-
-    ``ran``, ``always_default``, ``always_recommended`` and ``shuffled`` have ``cost`` and ``saving`` in
-    nano-USD and USD, and ``saving_percent``, against the default. ``verdict`` has a ``code`` and a ``text``.
-    """
-
-    since: str
-    until: str
-    principal: str | None
-    truncated: bool
-    read_since: str | None
-    calls: dict[str, Any]
-    ran: dict[str, Any]
-    always_default: dict[str, Any]
-    always_recommended: dict[str, Any]
-    shuffled: dict[str, Any]
-    verdict: dict[str, str]
-    bands: list[dict[str, Any]]
-    models: list[dict[str, Any]]
-    endpoints: list[dict[str, Any]]
-    unpriced_models: list[dict[str, Any]]
-
-
 class ApprovalShown(BaseModel):
     """A request to go over a budget. ``limit``, ``consumed``, ``amount``, ``asked``, ``projected`` and
     ``remaining`` are as at the last ask, ``budget_now`` is as now.
