@@ -74,9 +74,9 @@ def _exact(figure: str) -> sa.CheckConstraint:
 
 
 _FILL = """
-INSERT INTO half_days (half_day, principal, agent, model, provider, last_hour, requests, denied, estimated, unpriced, input_tokens, output_tokens,
-  cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, metered_bytes, metered_input_tokens, asked,
-  clamped, failed, timed, latency_ms, saved)
+INSERT INTO half_days (half_day, principal, agent, model, provider, last_hour, requests, denied,
+  estimated, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+  cost, metered_bytes, metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved)
 SELECT hour - hour % 43200000000000, principal, agent, model, provider, max(hour), sum(requests), sum(denied),
   sum(estimated), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
   sum(cache_write_tokens), sum(reasoning_tokens), sum(cost), sum(metered_bytes), sum(metered_input_tokens),
@@ -85,11 +85,11 @@ FROM rollups GROUP BY 1, principal, agent, model, provider
 """
 
 _FILL_SHARED = """
-INSERT INTO half_days (half_day, principal, agent, model, provider, node, last_hour, requests, denied, estimated, unpriced, input_tokens, output_tokens,
-  cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, metered_bytes, metered_input_tokens, asked,
-  clamped, failed, timed, latency_ms, saved)
-SELECT hour - hour % 43200000000000, principal, agent, model, provider, node, max(hour), sum(requests), sum(denied),
-  sum(estimated), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
+INSERT INTO half_days (half_day, principal, agent, model, provider, node, last_hour, requests, denied,
+  estimated, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+  cost, metered_bytes, metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved)
+SELECT hour - hour % 43200000000000, principal, agent, model, provider, node, max(hour), sum(requests),
+  sum(denied), sum(estimated), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
   sum(cache_write_tokens), sum(reasoning_tokens), sum(cost), sum(metered_bytes), sum(metered_input_tokens),
   sum(asked), sum(clamped), sum(failed), sum(timed), sum(latency_ms), sum(saved)
 FROM rollups GROUP BY 1, principal, agent, model, provider, node
