@@ -31,6 +31,7 @@ _COUNTS = (
     "timed",
     "latency_ms",
 )
+_AMOUNTS = ("cost", "saved")
 
 
 def parse_groups(text: str) -> tuple[str, ...]:
@@ -51,7 +52,7 @@ def summary_document(
     """Totals over a stretch, one entry per group, and what changed against the stretch ``before`` it.
 
     Costs in nano-USD and USD. ``unpriced`` counts the calls whose cost is unknown and that are therefore not
-    in ``cost`` (L6).
+    in ``cost`` (L6). ``saved`` is what routed calls would have cost more on their default models.
     """
     ordered = sorted(totals, key=lambda each: (-each.cost, -each.requests, sorted(each.group.items())))
     return {
@@ -72,8 +73,12 @@ def summary_document(
 
 
 def sums_document(totals: Sequence["UsageTotals"]) -> dict[str, object]:
-    """The figures of all of ``totals`` together: counts, and the cost in nano-USD and USD."""
-    return _counts(totals) | money("cost", sum(each.cost for each in totals))
+    """The figures of all of ``totals`` together: counts, and cost and savings in nano-USD and USD."""
+    return _counts(totals) | _amount("cost", totals) | _amount("saved", totals)
+
+
+def _amount(name: str, totals: Sequence["UsageTotals"]) -> dict[str, object]:
+    return money(name, sum(getattr(each, name) for each in totals))
 
 
 def _counts(totals: Sequence["UsageTotals"]) -> dict[str, object]:
@@ -83,9 +88,9 @@ def _counts(totals: Sequence["UsageTotals"]) -> dict[str, object]:
 def _change(totals: Sequence["UsageTotals"], before: Sequence["UsageTotals"]) -> dict[str, object]:
     """How much more each figure is now; ``_percent`` is of the figure before, None where that was 0 (W40)."""
     document: dict[str, object] = {}
-    for name in (*_COUNTS, "cost"):
+    for name in (*_COUNTS, *_AMOUNTS):
         old = sum(getattr(each, name) for each in before)
         more = sum(getattr(each, name) for each in totals) - old
-        document |= money(name, more) if name == "cost" else {name: more}
-        document[f"{name}_percent"] = percent(more, old)
+        document |= money(name, more) if name in _AMOUNTS else {name: more}
+        document[f"{name}_percent"] = percent(more, abs(old))
     return document
