@@ -123,7 +123,7 @@ async def test_sums_are_what_the_routing_report_says(mode: Mode, smart: Smart) -
         each.group["principal"]: each.saved for each in await on.store.records.usage(*EVER, ("principal",))
     }
     assert sums == found
-    assert all(sums.values())
+    assert any(sums.values())
     await assert_sums_agree(on.store)
 
 
