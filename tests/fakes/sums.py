@@ -160,7 +160,16 @@ async def assert_sums_agree(store: Store) -> None:
     """L2: every sum that people see is the one of the calls, to the last nano-USD."""
     calls = await all_decisions(store)
     records = store.records
-    assert await stored_cells(store) == cells(calls), "L2: rollups"
+    expected = cells(calls)
+    assert await stored_cells(store) == expected, "L2: rollups"
+    by_names: dict[tuple[str, ...], Counter[str]] = {}
+    for (_, *names), sums in expected.items():
+        by_names.setdefault(tuple(names), Counter()).update(sums)
+    told = await records.usage(*EVER, CELL[1:])
+    found = {
+        tuple(each.group.values()): {name: getattr(each, name) for name in figures_of(each)} for each in told
+    }
+    assert found == {names: dict(sums) for names, sums in by_names.items()}, "L2: half-days"
     listed = await records.sessions(SessionFilter(limit=1_000_000))
     assert {(each.principal, each.session): each for each in listed} == sessions(calls), "L2: sessions"
     assert await records.tags(*EVER) == tags(calls), "L2: tags"
