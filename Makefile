@@ -3,11 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 export PATH := $(CURDIR)/build/uv/bin:$(HOME)/.local/bin:$(PATH)
+# The suites start hundreds of processes: each would compile all sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 RUN := uv run --frozen
 PYTEST := $(RUN) pytest --durations=10 --durations-min=1.0
-# Tests of one file stay in one process: they share its model server.
-PARALLEL := -n 2 --dist loadfile
+# Tests of one file stay in one process: they share its daemons. The longest files begin (tests/conftest.py).
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 # What a daemon does must not depend on where its ledger is.
 ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time capacity clamp concurrency \
 	counted_estimate degrade explain_is_what_happens failover_keys \
@@ -19,7 +21,7 @@ OTHER_TESTS := $(filter-out $(PURE_TESTS),$(wildcard tests/unit/[a-z]*)) tests/p
 COVER := $(foreach package,$(PURE),--cov=src/palyra/$(package)) --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
 
-.PHONY: help setup demo demo-scale check test unit system bench soak clean uv
+.PHONY: help setup openapi chromium demo demo-scale check lint test unit system bench soak clean uv
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +33,15 @@ uv:
 	  || python3 -m pip install -q --user uv \
 	  || { echo "Install uv yourself (https://docs.astral.sh/uv/), then run make again." >&2; exit 1; }; }
 
-setup: uv ## Install uv if it is missing, and everything the project needs, into .venv
+setup: uv ## Install uv if it is missing, and everything the project needs, into .venv; build the console
 	uv sync --all-extras --frozen
+	$(RUN) python console/build.py
+
+chromium: setup ## Install a Chromium for the browser tests, unless there is one
+	PYTHONPATH=tests $(RUN) python -m harness.chromium
+
+openapi: setup ## Write console/openapi.json anew, from which the console's client is made
+	PYTHONPATH=tests $(RUN) python -m harness.openapi_file
 
 demo: setup ## Run the daemon in front of a small real model, with a scene to watch
 	$(RUN) palyra demo
@@ -41,18 +50,26 @@ demo-scale: setup ## Run three gateways on one PostgreSQL, kill one, and see one
 	$(RUN) palyra demo-scale
 
 check: setup ## Format, lint, types, walls between modules, lock file
+	@# Types take as long as all else together, and one core: they are checked beside it, and shown after it.
+	@mkdir -p build; \
+	$(RUN) pyright >build/types.txt 2>&1 & types=$$!; \
+	$(MAKE) --no-print-directory lint || { kill $$types; exit 1; }; \
+	echo "$(RUN) pyright"; wait $$types && found=0 || found=$$?; cat build/types.txt; exit $$found
+
+lint:
 	$(RUN) ruff format --check
 	$(RUN) ruff check
-	$(RUN) pyright
 	$(RUN) lint-imports
 	uv lock --check
+	$(RUN) python console/build.py check
+	$(RUN) python console/build.py test
 
 unit: setup ## The fast suites: units, properties, conformance; the pure packages are covered to the last branch
 	$(PYTEST) $(PARALLEL) $(COVER) -m "not soak" $(PURE_TESTS)
 	$(PYTEST) $(PARALLEL) -m "not soak" $(OTHER_TESTS)
 
-system: setup ## The suites that start processes: faults, security, end to end, official clients, docs
-	$(PYTEST) $(PARALLEL) -m "not soak" tests/faults tests/security tests/e2e tests/clients tests/docs
+system: setup chromium ## The suites that start processes: faults, security, end to end, official clients, browser, docs
+	$(PYTEST) $(PARALLEL) -m "not soak" tests/faults tests/security tests/e2e tests/clients tests/browser tests/docs
 	$(PYTEST) $(PARALLEL) -m "not soak" --postgres $(ON_BOTH)
 
 test: ## Everything that must hold before a change is merged
@@ -67,4 +84,4 @@ soak: setup ## Long runs (not part of make test)
 	$(PYTEST) -m soak --timeout=0 tests
 
 clean: ## Remove what the targets made, and nothing else
-	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov dist build
+	rm -rf console/node_modules console/src/client src/palyra/console_assets .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov dist build

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from harness.daemon import Api, Config, DaemonProcess, choose_database, config
 from harness.model import ModelProcess
+from harness.order import longest_first
 from harness.script import Answer
 from harness.stub import Stub
 from harness.tenant import SharedDaemons, Tenant
@@ -31,9 +32,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is about the SQLite file is not run on PostgreSQL."""
+    """What is about the SQLite file is not run on PostgreSQL. Workers begin with what takes longest."""
     if config.getoption("--postgres"):
         items[:] = [item for item in items if item.get_closest_marker("sqlite") is None]
+    items[:] = longest_first(items)
 
 
 @pytest.fixture

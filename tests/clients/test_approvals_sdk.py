@@ -14,8 +14,8 @@ import pytest
 from harness import command
 from harness.daemon import DaemonProcess, budget, config, poll
 from harness.stub import Stub
+from harness.tenant import SharedDaemons, Tenant
 
-DaemonFactory = Callable[..., DaemonProcess]
 OpenAi = Callable[[DaemonProcess, str], openai.OpenAI]
 Anthropic = Callable[[DaemonProcess, str], anthropic.Anthropic]
 
@@ -23,30 +23,37 @@ HELLO: Any = [{"role": "user", "content": "hi"}]
 WAIT = {"Prefer": "wait=60"}
 
 
-@pytest.fixture
-def asking(daemon_factory: DaemonFactory, stub: Stub) -> DaemonProcess:
+@pytest.fixture(scope="module")
+def asking_daemon(module_daemons: SharedDaemons, module_stub: Stub) -> DaemonProcess:
     """A daemon whose only budget asks for every call."""
     calls = budget(
         "each-call", "0.000001", interval="request", action="approval_required", min_output_tokens=64
     )
-    return daemon_factory(config(stub.url, budgets=[calls]))
+    return module_daemons(config(module_stub.url, budgets=[calls]))
 
 
 @pytest.fixture
-def operator(asking: DaemonProcess) -> str:
+def asking(asking_daemon: DaemonProcess, shared_stub: Stub, tenant_of: Callable[..., Tenant]) -> Tenant:
+    """Somebody who must ask."""
+    return tenant_of(asking_daemon)
+
+
+@pytest.fixture(scope="module")
+def operator(asking_daemon: DaemonProcess) -> str:
     """The key of somebody who may decide."""
-    return asking.create_key("olga", roles=["operator"])
+    return asking_daemon.create_key("olga", roles=["operator"])
 
 
-def approve_one(daemon: DaemonProcess, key: str) -> Mapping[str, Any]:
+def approve_one(tenant: Tenant, key: str) -> Mapping[str, Any]:
     """Wait for a request and allow it, as an operator at a terminal would."""
 
     def pending() -> list[Mapping[str, Any]]:
-        page = daemon.api.get("/approvals", state="pending")
+        page = tenant.api.get("/approvals", state="pending", requester=tenant.principal)
         return cast("list[Mapping[str, Any]]", page["items"])
 
     (found,) = poll(pending, bool, 30.0, "a request")
-    return command.run_json(daemon, key, "approvals", "approve", found["id"], "--once", "--reason", "demo")
+    words = ("approvals", "approve", found["id"], "--once", "--reason", "demo")
+    return command.run_json(tenant.daemon, key, *words)
 
 
 def told(error: openai.APIStatusError | anthropic.APIStatusError) -> Mapping[str, Any]:
@@ -55,9 +62,9 @@ def told(error: openai.APIStatusError | anthropic.APIStatusError) -> Mapping[str
 
 
 def test_openai_is_refused_once_and_runs_with_the_approval(
-    asking: DaemonProcess, operator: str, openai_client: OpenAi, stub: Stub
+    asking: Tenant, operator: str, openai_client: OpenAi, shared_stub: Stub
 ) -> None:
-    client: Any = openai_client(asking, asking.create_key("alice")).with_options(max_retries=5)
+    client: Any = openai_client(asking.daemon, asking.key).with_options(max_retries=5)
 
     def ask(**more: Any) -> Any:
         return client.chat.completions.create(model="stub-model", messages=HELLO, max_tokens=64, **more)
@@ -68,9 +75,9 @@ def test_openai_is_refused_once_and_runs_with_the_approval(
     assert (error.status_code, error.code) == (402, "approval_required")
     assert error.response.headers["x-should-retry"] == "false"
     ref, url = told(error)["approval_id"], told(error)["approval_url"]
-    assert url == f"{asking.url}/api/v1/approvals/{ref}"
+    assert url == f"{asking.daemon.url}/console/approvals?id={ref}"
     assert f"x-palyra-approval: {ref}" in str(error)
-    assert stub.generations == []
+    assert shared_stub.generations == []
 
     approved = approve_one(asking, operator)
     assert (approved["id"], approved["occurrences"]) == (ref, 1)
@@ -79,13 +86,13 @@ def test_openai_is_refused_once_and_runs_with_the_approval(
     with pytest.raises(openai.APIStatusError) as again:
         ask(extra_headers={"x-palyra-approval": ref})
     assert told(again.value)["approval_id"] != ref
-    assert len(stub.generations) == 1
+    assert len(shared_stub.generations) == 1
 
 
 def test_one_openai_call_goes_on_when_somebody_approves(
-    asking: DaemonProcess, operator: str, openai_client: OpenAi, stub: Stub
+    asking: Tenant, operator: str, openai_client: OpenAi, shared_stub: Stub
 ) -> None:
-    client = openai_client(asking, asking.create_key("alice")).with_options(max_retries=0)
+    client = openai_client(asking.daemon, asking.key).with_options(max_retries=0)
     with ThreadPoolExecutor(1) as pool:
         approving = pool.submit(approve_one, asking, operator)
         served = client.chat.completions.create(
@@ -94,13 +101,13 @@ def test_one_openai_call_goes_on_when_somebody_approves(
         assert approving.result()["state"] == "approved"
     assert served.usage is not None
     assert served.usage.completion_tokens == 64
-    assert len(stub.generations) == 1
+    assert len(shared_stub.generations) == 1
 
 
 def test_one_openai_stream_goes_on_when_somebody_approves(
-    asking: DaemonProcess, operator: str, openai_client: OpenAi, stub: Stub
+    asking: Tenant, operator: str, openai_client: OpenAi, shared_stub: Stub
 ) -> None:
-    client = openai_client(asking, asking.create_key("alice")).with_options(max_retries=0)
+    client = openai_client(asking.daemon, asking.key).with_options(max_retries=0)
     with ThreadPoolExecutor(1) as pool:
         approving = pool.submit(approve_one, asking, operator)
         stream = client.chat.completions.create(
@@ -109,14 +116,14 @@ def test_one_openai_stream_goes_on_when_somebody_approves(
         words = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
         assert approving.result()["state"] == "approved"
     assert "".join(words) == "word word word "
-    assert [call.stream for call in stub.generations] == [True]
+    assert [call.stream for call in shared_stub.generations] == [True]
 
 
 async def test_one_async_openai_call_goes_on_when_somebody_approves(
-    asking: DaemonProcess, operator: str, stub: Stub
+    asking: Tenant, operator: str, shared_stub: Stub
 ) -> None:
     async with openai.AsyncOpenAI(
-        base_url=f"{asking.url}/v1", api_key=asking.create_key("alice"), max_retries=0
+        base_url=f"{asking.daemon.url}/v1", api_key=asking.key, max_retries=0
     ) as client:
         with ThreadPoolExecutor(1) as pool:
             approving = pool.submit(approve_one, asking, operator)
@@ -125,13 +132,13 @@ async def test_one_async_openai_call_goes_on_when_somebody_approves(
             )
             assert approving.result()["state"] == "approved"
     assert served.output_text
-    assert len(stub.generations) == 1
+    assert len(shared_stub.generations) == 1
 
 
 def test_anthropic_is_refused_in_its_own_format_and_runs_with_the_approval(
-    asking: DaemonProcess, operator: str, anthropic_client: Anthropic, stub: Stub
+    asking: Tenant, operator: str, anthropic_client: Anthropic, shared_stub: Stub
 ) -> None:
-    client: Any = anthropic_client(asking, asking.create_key("bob")).with_options(max_retries=5)
+    client: Any = anthropic_client(asking.daemon, asking.key).with_options(max_retries=5)
 
     def ask(**more: Any) -> Any:
         return client.messages.create(model="stub-claude", messages=HELLO, max_tokens=64, **more)
@@ -141,18 +148,18 @@ def test_anthropic_is_refused_in_its_own_format_and_runs_with_the_approval(
     assert caught.value.status_code == 402
     assert caught.value.response.json()["error"]["type"] == "approval_required"
     ref = told(caught.value)["approval_id"]
-    assert stub.generations == []
+    assert shared_stub.generations == []
 
     assert approve_one(asking, operator)["id"] == ref
     served = ask(extra_headers={"x-palyra-approval": ref})
     assert served.content[0].text
-    assert len(stub.generations) == 1
+    assert len(shared_stub.generations) == 1
 
 
 def test_one_anthropic_stream_goes_on_when_somebody_approves(
-    asking: DaemonProcess, operator: str, anthropic_client: Anthropic, stub: Stub
+    asking: Tenant, operator: str, anthropic_client: Anthropic, shared_stub: Stub
 ) -> None:
-    client = anthropic_client(asking, asking.create_key("bob")).with_options(max_retries=0)
+    client = anthropic_client(asking.daemon, asking.key).with_options(max_retries=0)
     with ThreadPoolExecutor(1) as pool:
         approving = pool.submit(approve_one, asking, operator)
         with client.messages.stream(
@@ -161,4 +168,4 @@ def test_one_anthropic_stream_goes_on_when_somebody_approves(
             text = stream.get_final_text()
         assert approving.result()["state"] == "approved"
     assert text == "word word word "
-    assert [call.stream for call in stub.generations] == [True]
+    assert [call.stream for call in shared_stub.generations] == [True]

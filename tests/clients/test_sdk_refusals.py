@@ -14,6 +14,7 @@ from harness.daemon import DaemonProcess, budget, config
 from harness.ledger import rows
 from harness.script import failing
 from harness.stub import Stub
+from harness.tenant import SharedDaemons, Tenant
 
 DaemonFactory = Callable[..., DaemonProcess]
 OpenAi = Callable[[DaemonProcess, str], openai.OpenAI]
@@ -28,17 +29,23 @@ def body_of(error: openai.APIStatusError | anthropic.APIStatusError) -> dict[str
     return body["error"]
 
 
-@pytest.fixture
-def frugal(daemon_factory: DaemonFactory, stub: Stub) -> DaemonProcess:
+@pytest.fixture(scope="module")
+def frugal_daemon(module_daemons: SharedDaemons, module_stub: Stub) -> DaemonProcess:
     """A daemon whose only budget covers no call."""
-    return daemon_factory(config(stub.url, budgets=[TINY]))
+    return module_daemons(config(module_stub.url, budgets=[TINY]))
+
+
+@pytest.fixture
+def frugal(frugal_daemon: DaemonProcess, shared_stub: Stub, tenant_of: Callable[..., Tenant]) -> Tenant:
+    """Somebody who may not call."""
+    return tenant_of(frugal_daemon)
 
 
 def test_openai_gets_a_402_with_code_and_numbers_and_sends_the_call_once(
-    frugal: DaemonProcess, openai_client: OpenAi, stub: Stub
+    frugal: Tenant, openai_client: OpenAi, shared_stub: Stub
 ) -> None:
-    before = stub.connections
-    client = openai_client(frugal, frugal.create_key("alice")).with_options(max_retries=5)
+    before = shared_stub.connections
+    client = openai_client(frugal.daemon, frugal.key).with_options(max_retries=5)
 
     with pytest.raises(openai.APIStatusError) as caught:
         client.chat.completions.create(
@@ -52,16 +59,16 @@ def test_openai_gets_a_402_with_code_and_numbers_and_sends_the_call_once(
     told = body_of(error)["palyra"]
     assert told["policy_id"] == "tiny"
     assert told["request_id"] == error.response.headers["x-palyra-request-id"]
-    assert [row["request_id"] for row in rows(frugal.api, principal="alice")] == [told["request_id"]]
-    assert stub.generations == []
-    assert stub.connections == before
+    assert [row["request_id"] for row in rows(frugal.api, principal=frugal.principal)] == [told["request_id"]]
+    assert shared_stub.generations == []
+    assert shared_stub.connections == before
 
 
 def test_openai_streams_are_refused_before_they_start(
-    frugal: DaemonProcess, openai_client: OpenAi, stub: Stub
+    frugal: Tenant, openai_client: OpenAi, shared_stub: Stub
 ) -> None:
-    before = stub.connections
-    client = openai_client(frugal, frugal.create_key("alice"))
+    before = shared_stub.connections
+    client = openai_client(frugal.daemon, frugal.key)
 
     with pytest.raises(openai.APIStatusError) as caught:
         client.chat.completions.create(
@@ -69,16 +76,16 @@ def test_openai_streams_are_refused_before_they_start(
         )
 
     assert caught.value.code == "budget_exceeded"
-    assert len(rows(frugal.api, principal="alice")) == 1
-    assert stub.generations == []
-    assert stub.connections == before
+    assert len(rows(frugal.api, principal=frugal.principal)) == 1
+    assert shared_stub.generations == []
+    assert shared_stub.connections == before
 
 
 def test_anthropic_gets_a_402_in_its_own_format_and_sends_the_call_once(
-    frugal: DaemonProcess, anthropic_client: Anthropic, stub: Stub
+    frugal: Tenant, anthropic_client: Anthropic, shared_stub: Stub
 ) -> None:
-    before = stub.connections
-    client = anthropic_client(frugal, frugal.create_key("bob")).with_options(max_retries=5)
+    before = shared_stub.connections
+    client = anthropic_client(frugal.daemon, frugal.key).with_options(max_retries=5)
 
     with pytest.raises(anthropic.APIStatusError) as caught:
         client.messages.create(
@@ -92,9 +99,9 @@ def test_anthropic_gets_a_402_in_its_own_format_and_sends_the_call_once(
     told = body_of(error)
     assert told["type"] == "budget_exceeded"
     assert told["palyra"]["policy_id"] == "tiny"
-    assert len(rows(frugal.api, principal="bob")) == 1
-    assert stub.generations == []
-    assert stub.connections == before
+    assert len(rows(frugal.api, principal=frugal.principal)) == 1
+    assert shared_stub.generations == []
+    assert shared_stub.connections == before
 
 
 def test_a_missing_price_is_refused_once(

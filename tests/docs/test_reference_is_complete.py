@@ -35,6 +35,7 @@ TABLES = {
     "discovery": "[discovery]",
     "approvals": "[approvals]",
     "alerts": "[alerts]",
+    "console": "[console]",
     "notifications": "[notifications]",
     "providers": "[[providers]]",
     "models": "[[models]]",

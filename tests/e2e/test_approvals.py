@@ -86,7 +86,7 @@ def show(tenant: Tenant, ref: str) -> Mapping[str, Any]:
 def test_once_lets_the_call_run_one_time(tenant: Tenant, operator: str, shared_stub: Stub) -> None:
     refused = tenant.ask()
     ref = asked(refused)
-    assert detail(refused)["approval_url"] == f"{tenant.daemon.url}/api/v1/approvals/{ref}"
+    assert detail(refused)["approval_url"] == f"{tenant.daemon.url}/console/approvals?id={ref}"
     listed = palyra(tenant, operator, "approvals", "list", "--requester", tenant.principal)
     assert f"{ref}  pending" in listed
 

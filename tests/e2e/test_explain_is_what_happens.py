@@ -1,9 +1,12 @@
-"""What ``models explain`` says a call would get is what the very next such call gets, in every word (W47)."""
+"""What ``models explain`` says a call would get is what the very next such call gets, in every word (W47).
+
+Both documents have the members that the OpenAPI document says, and no others.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
 from random import Random
-from typing import cast
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -13,6 +16,7 @@ from harness.script import Answer, Call, fixed
 from harness.stub import Stub
 from harness.talk import CHAT, MESSAGES, Document
 from harness.tenant import SharedDaemons
+from harness.typed import misfits
 
 CALLS = {"enforced": 350, "suggest": 150}
 """By the mode of the configuration: 500 in all."""
@@ -138,6 +142,7 @@ def test_a_call_gets_what_explain_said_just_before(
     listed = cast("list[Document]", door.api.get("/keys")["items"])
     key_ids = {cast("str", key["principal"]): cast("str", key["id"]) for key in listed}
     owner = {"authorization": f"Bearer {door.owner_key}"}
+    schemas = cast("Mapping[str, Any]", door.api.get("/openapi.json")["components"])["schemas"]
     seen: Counter[str] = Counter()
     with httpx2.Client(base_url=door.url, timeout=30.0) as http:
         for number in range(CALLS[mode]):
@@ -160,6 +165,8 @@ def test_a_call_gets_what_explain_said_just_before(
                 continue
             stored = settled(http, answer.headers["x-palyra-request-id"], owner)
             assert decided(document) == decided(stored), about
+            assert misfits(document, schemas["CallExplained"], schemas) == [], about
+            assert misfits(stored, schemas["DecisionShown"], schemas) == [], about
             status = 200 if document["would_run"] else document["error"]["status"]
             assert status == answer.status_code, about
             seen[f"{document['outcome']} {document['route']}"] += 1

@@ -25,7 +25,8 @@ from palyra.cli.database_server import PostgresServer
 from palyra.core.money import format_usd
 
 GATEWAYS = 4
-CALLS_EACH = 500
+CALLS_EACH = 150
+CALLS_EACH_LONG = 500
 WORTH = 137
 DEADLINE_S = 60.0
 
@@ -139,7 +140,7 @@ async def test_fifty_rounds_admit_exactly_what_the_budget_pays_for(
         stub.calls.clear()
         stub.script = Answer(usage=held(tokens), gate=gate)
 
-        replies = await fire(fleet, key, gate, labels={"x-palyra-session": name})
+        replies = await fire(fleet, key, gate, CALLS_EACH_LONG, {"x-palyra-session": name})
 
         assert sum(reply.status == 200 for reply in replies) == WORTH
         assert {reply.status for reply in replies} == {200, 402}
@@ -168,7 +169,7 @@ async def test_with_five_overlapping_budgets_the_tightest_decides(fleet_of: Flee
     gate = Gate()
     stub.script = Answer(usage=held(tokens), gate=gate)
 
-    replies = await fire(fleet, key, gate, 150)
+    replies = await fire(fleet, key, gate)
 
     served = [reply for reply in replies if reply.status == 200]
     assert len(served) == len(stub.generations) == WORTH

@@ -7,7 +7,7 @@ from palyra.approvals.approval import Approval
 from palyra.identity.keys import Role, Subject
 from palyra.ledger.account import AccountKey, Balance
 from palyra.lifecycle.approval_drafts import Wish, draft_up_front
-from palyra.lifecycle.ports import AccountStatus
+from palyra.lifecycle.standing import AccountStatus
 
 
 def stopped_call(deps: ApiDeps, policy_id: str, requester: str, entity: str, **fields: object) -> Approval:

@@ -10,9 +10,12 @@ from palyra.alerts.notices import Target
 from palyra.api.deps import ApiDeps, Health, ModelDesk
 from palyra.budgets.policy import Known, Policy, PolicyDefaults
 from palyra.lifecycle.approvals import Approvals, ApprovalTerms
+from palyra.lifecycle.forecasts import Forecasts
 from palyra.lifecycle.grants import Grants
+from palyra.lifecycle.listening import Changes, Figures
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.rules import Rules
+from palyra.lifecycle.sign_ins import SignIns
 
 PREFIX = "apr_"
 TARGETS = (Target("ops"), Target("pager"))
@@ -42,7 +45,10 @@ def plane_rules(
 def plane_deps(
     rules: Rules, records: FakeRecords, clock: FakeClock, models: ModelDesk | None = None
 ) -> ApiDeps:
-    """A control plane that is well; its approvals are ``apr_001`` and so on, its alerts ``alr_0001``."""
+    """A control plane that is well; its approvals are ``apr_001`` and so on, its alerts ``alr_0001``.
+
+    Nobody can listen to what changes: a client of these tests would wait for the end of the stream.
+    """
     numbers = count(1)
     approvals = Approvals(
         records,
@@ -53,6 +59,8 @@ def plane_deps(
         terms=ApprovalTerms(pending_max=3),
     )
     approvals.address = "http://palyra.test"
+    changes = Changes(_nothing_changes)
+    changes.leave()
     return ApiDeps(
         rules=rules,
         records=records,
@@ -61,13 +69,20 @@ def plane_deps(
         approvals=approvals,
         alarms=desk(records, clock, TARGETS),
         outbox=Outbox(records, clock, numbered(900), TARGETS),
+        forecasts=Forecasts(records, clock),
         prices=lambda: {"items": []},
         models=models or FakeDesk(),
         health=lambda: Health(writable=True),
         samples=list,
         hosts=HOSTS,
         version="0",
+        changes=changes,
+        sign_ins=SignIns(records, rules, clock, lambda size: next(numbers).to_bytes(size, "big")),
     )
+
+
+async def _nothing_changes() -> Figures:
+    return {}
 
 
 def _nobody_calls(_grants: Grants) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
 from palyra.budgets.policy import Policy
@@ -14,21 +16,32 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.book import Book
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Held, Reservation
+from palyra.lifecycle.changes import Change, ChangeFilter, ChangePlace
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import (
-    AccountStatus,
     AuditEntry,
     DecisionFilter,
     Done,
     IdempotencyClaim,
     IdempotencyEntry,
 )
+from palyra.lifecycle.running import RunningFilter, RunningTotals, running_totals
+from palyra.lifecycle.signed_in import SignIn
+from palyra.lifecycle.standing import AccountStatus, OpenWindow, Standing
 from palyra.lifecycle.usage import UsageTotals
 from palyra.store.activity_kept import KeptActivity
-from palyra.store.changes import alert_change, approval_change, configured_change, notice_change
+from palyra.store.changes import (
+    alert_change,
+    approval_change,
+    configured_change,
+    notice_change,
+    sign_in_changes,
+)
+from palyra.store.codec import encode
 from palyra.store.derived import Derived, counted_call, derived
 from palyra.store.kept import Kept, KeptRecords
-from palyra.store.memory import matches
+from palyra.store.memory import matches, newest_changes, standings
 from palyra.store.usage_kept import KeptUsage, Rollup
 from palyra.store.write import Statement, superseded
 
@@ -61,6 +74,7 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         self.deleted: set[str] = set()
         self.key_rows: dict[str, ApiKey] = {}
         self.audit: list[AuditEntry] = []
+        self.changed: list[Change] = []
         self.ratios: dict[tuple[str, str], float] = {}
         self.kept = Kept()
         self.fail = False
@@ -79,11 +93,16 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         found.sort(key=lambda each: each.decision.request_id, reverse=True)
         return found[: wanted.limit]
 
+    async def search_decisions(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        found = await self.decisions(replace(wanted, limit=1_000_000))
+        return DecisionsFound([each for each in found if inside.has(each)][: wanted.limit], None)
+
     async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         sums: dict[tuple[str, ...], UsageTotals] = {}
         for at, row in self.totals:
             if since <= at < until:
-                group = tuple(row.group[name] for name in group_by)
+                names = {"hour": str(at - at % HOUR_NS), **row.group}
+                group = tuple(names.get(name, "") for name in group_by)
                 named = dict(zip(group_by, group, strict=True))
                 before = sums.get(group)
                 sums[group] = _add(before, row, named) if before else replace(row, group=named)
@@ -104,8 +123,21 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         found = [counted_call(each.state, each.decision, each.settlement) for each in self.stored.values()]
         return [derived([each for each in found if each is not None])]
 
+    async def running(self, wanted: RunningFilter) -> RunningTotals:
+        pending = [each.decision for each in self.stored.values() if each.state is CallState.PENDING]
+        return running_totals(pending, wanted)
+
+    def _calls_kept(self) -> int:
+        return len(self.stored)
+
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         return [each for each in self.account_rows if each.key.policy_id == policy_id]
+
+    async def standing(self, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
+        return standings(self.account_rows, windows, most)
+
+    async def changes(self, wanted: ChangeFilter) -> Sequence[Change]:
+        return newest_changes(self.changed, wanted)
 
     async def policies(self) -> Sequence[Policy]:
         return [found[-1] for policy_id, found in self.versions.items() if policy_id not in self.deleted]
@@ -149,6 +181,15 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
     ) -> None:
         self._write(audit, configured_change(name, before, after))
 
+    async def save_sign_in(self, sign_in: SignIn, most: int) -> None:
+        self._write(None, *sign_in_changes(sign_in, most))
+
+    async def drop_sign_in(self, token_sha256: str) -> None:
+        self._write(None, Statement("drop_sign_in", (token_sha256,)))
+
+    async def drop_old_sign_ins(self, now: Instant) -> None:
+        self._write(None, Statement("drop_old_sign_ins", (now,)))
+
     def _write(self, audit: AuditEntry | None, *statements: Statement) -> None:
         if self.fail:
             raise LedgerUnavailable("The disk is full.")
@@ -156,6 +197,10 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
             raise superseded()
         if audit is not None:
             self.audit.append(audit)
+            place = ChangePlace(NOON + len(self.audit), 0, len(self.audit))
+            # As a database has it: JSON, written and read back.
+            before, after = msgspec.json.decode(encode((audit.before, audit.after)))
+            self.changed.append(Change(place, audit.kind, audit.ref, audit.actor, before, after))
 
 
 class FakeLedger:

@@ -11,6 +11,7 @@ from typing import Self
 
 from fakes.records import NOON, FakeClock
 from harness import postgres
+from harness.new_file import give_file
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.core.secret import Secret
 from palyra.ledger.account import EMPTY, AccountKey, Balance, Hold, Shortfall
@@ -154,6 +155,7 @@ class Till:
     def on_disk(cls, path: Path, clock: FakeClock | None = None) -> Self:
         """A till on a SQLite file, new or not."""
         clock = clock or FakeClock()
+        give_file(path)
         return cls(SqliteStore(path, clock.now, asyncio.get_running_loop()), clock, path)
 
     @classmethod

@@ -89,7 +89,7 @@ async def test_requests_that_were_pending_at_a_kill_are_pending_after_it_and_run
     daemon.kill9()
     daemon.start()
 
-    moved = {each: {**before[each], "url": f"{daemon.url}/api/v1/approvals/{each}"} for each in ids}
+    moved = {each: {**before[each], "url": f"{daemon.url}/console/approvals?id={each}"} for each in ids}
     assert pending(daemon.api, spender.principal) == moved
     for approval_id in ids:
         allow(daemon.api, approval_id)

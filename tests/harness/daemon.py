@@ -15,12 +15,14 @@ from typing import Self, TypeVar, cast
 import httpx2
 
 from harness import toml_text
+from harness.new_file import give_file
 from harness.postgres import new_database
 
 START_S = 30.0
 STOP_S = 20.0
 POLL_S = 0.02
 STUB_CREDENTIAL = "stub-credential-0123456789"
+FILE_URL = "sqlite:///palyra.db"
 SCRUBBED = (
     "PALYRA_",
     "OPENAI_",
@@ -47,7 +49,7 @@ def model(model_id: str, provider: str = "stub", **fields: object) -> dict[str, 
 
 def choose_database(*, postgres: bool) -> None:
     """What ``config`` names as the database: a new one on PostgreSQL, or a file in the daemon's folder."""
-    _databases.append(new_database if postgres else lambda: "sqlite:///palyra.db")
+    _databases.append(new_database if postgres else lambda: FILE_URL)
 
 
 def config(
@@ -222,6 +224,7 @@ class DaemonProcess:
         if self.settings is not None:
             text = self.settings if isinstance(self.settings, str) else toml_text.dump(self.settings)
             self.config_path.write_text(text)
+            self._give_new_file()
             chosen = ["--config", str(self.config_path)]
         self.starts += 1
         out = self.directory / f"daemon-{self.starts}.stdout"
@@ -239,6 +242,13 @@ class DaemonProcess:
             )
         self._await_announcement(self.process, out, errors)
         return self
+
+    def _give_new_file(self) -> None:
+        """Who starts with a text, or with nothing, starts without a file, too: as a user's first start is."""
+        if isinstance(self.settings, Mapping):
+            server = cast("Mapping[str, object]", self.settings["server"])
+            if server["database"] == FILE_URL:
+                give_file(self.database)
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(SCRUBBED)}

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from fakes.records import FakeClock
 from fakes.sums import assert_sums_agree, stored_sums
 from fakes.till import Till, account, balances, rollup_sums, stored_balances
+from harness.new_file import give_file
 from palyra.core.instant import Instant
 from palyra.ledger.account import EMPTY, NEVER_RUN, AccountKey, Balance, Hold
 from palyra.ledger.book import Book
@@ -246,6 +247,7 @@ class DurableMachine(LedgerMachine):
     def open(self) -> Till:
         self.folder = tempfile.TemporaryDirectory(prefix="palyra-ledger-")
         path = Path(self.folder.name) / "palyra.db"
+        give_file(path)
         return Till(SqliteStore(path, self.clock.now, self.loop), self.clock, path)
 
     def teardown(self) -> None:

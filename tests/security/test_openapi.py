@@ -20,6 +20,7 @@ from harness.daemon import DaemonProcess, budget, config, poll
 from harness.stub import Stub
 from harness.talk import ask, chat, request_id
 from harness.tenant import SharedDaemons
+from harness.typed import misfits
 
 KIT: Any = schemathesis
 KIT_CHECKS: Any = openapi_checks
@@ -41,6 +42,7 @@ POLICY: Mapping[str, object] = {"scope": "global", "metric": "requests", "interv
 BODIES: Mapping[str, Mapping[str, object]] = {
     "create_budget": {"id": "another", **POLICY},
     "put_budget": POLICY,
+    "validate_budget": {"id": "tried", **POLICY},
     "simulate_budgets": {"policies": [{"id": "tried", **POLICY}]},
     "request_override": {"amount": 5, "reason": "month end"},
     "decide_approval": {"decision": "allow", "grant": "amount", "amount_usd": "1.00"},
@@ -64,8 +66,17 @@ class World:
     document: dict[str, Any]
 
     def operations(self) -> list[Operation]:
-        """Every route, in the order of the document."""
-        return [each.ok() for each in schema_of(self.document).get_all_operations()]
+        """Every route, in the order of the document, but for the one whose answer does not end by itself."""
+        found = [each.ok() for each in schema_of(self.document).get_all_operations()]
+        return [each for each in found if name_of(each) != "stream_events"]
+
+    def misfits(self, operation: Operation, answer: Any) -> list[str]:
+        """Where a good answer differs from its shape: no member is missing, and none is made up."""
+        content = operation.definition.raw["responses"][str(answer.status_code)].get("content", {})
+        schema = content.get("application/json", {}).get("schema")
+        return (
+            [] if schema is None else misfits(answer.json(), schema, self.document["components"]["schemas"])
+        )
 
 
 def schema_of(document: dict[str, Any]) -> Any:
@@ -124,6 +135,8 @@ def drive(world: World, role: str, case: Case, session: requests.Session) -> int
         assert answer.headers["content-type"] == [PROBLEM], told
         assert problem["status"] == answer.status_code, told
         assert problem["type"] == f"urn:palyra:problem:{problem['code']}", told
+    elif answer.headers.get("content-type") == ["application/json"] and case.method != "HEAD":
+        assert world.misfits(case.operation, answer) == [], told
     return answer.status_code
 
 
@@ -173,6 +186,15 @@ def test_a_good_request_of_every_route(world: World) -> None:
         ("revoke_approval", 401, "none", {}),
         ("explain_call", 404, "caller", {"body": {"prompt": "hi", "model": "no-such-model"}}),
         ("test_connection", 404, "owner", {"body": {"provider": "nobody"}}),
+        ("sign_in", 401, "none", {"body": {"key": "sk-palyra-wrong"}}),
+        ("sign_in", 403, "none", {"headers": {"Origin": "https://evil.example"}}),
+        (
+            "sign_out",
+            403,
+            "none",
+            {"headers": {"Cookie": "palyra_session=x", "Sec-Fetch-Site": "cross-site"}},
+        ),
+        ("list_keys", 403, "none", {"headers": {"Cookie": "palyra_session=x", "Origin": "null"}}),
         ("list_decisions", 422, "owner", {"query": {"limit": 0}}),
     ],
 )
@@ -182,6 +204,13 @@ def test_each_kind_of_answer_is_declared(
     (operation,) = (each for each in world.operations() if name_of(each) == name)
     with requests.Session() as session:
         assert drive(world, role, case_of(world, operation, changes), session) == status
+
+
+def test_the_stream_of_events_is_declared(world: World) -> None:
+    operation = world.document["paths"]["/api/v1/events"]["get"]
+    assert list(operation["responses"]["200"]["content"]) == ["text/event-stream"]
+    assert set(operation["responses"]) == {"200", "401", "403", "421", "422", "503"}
+    assert "Retry-After" in operation["responses"]["503"]["headers"]
 
 
 @pytest.mark.parametrize(("role", "count"), [("owner", 4), ("viewer", 2), ("caller", 2), ("none", 1)])
@@ -201,8 +230,8 @@ def case_of(world: World, operation: Operation, changes: Mapping[str, Any]) -> C
     name = name_of(operation)
     parts = {
         "path_parameters": {each.name: world.ids[each.name] for each in operation.path_parameters},
-        "body": BODIES.get(name, NOT_SET),
-        "media_type": "application/json" if name in BODIES else None,
+        "body": {"key": world.keys["viewer"]} if name == "sign_in" else BODIES.get(name, NOT_SET),
+        "media_type": "application/json" if name == "sign_in" or name in BODIES else None,
     }
     return operation.Case(**{**parts, **changes})
 

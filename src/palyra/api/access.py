@@ -10,12 +10,11 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
+from palyra.api.entrance import Entrance
 from palyra.api.parameters import check_parameters
-from palyra.core.errors import Forbidden, InvalidApiKey
+from palyra.core.errors import Forbidden
 from palyra.identity.keys import Role, Subject
-from palyra.lifecycle.rules import Rules
-
-_BEARER = "bearer "
+from palyra.lifecycle.sign_ins import SignedIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +36,33 @@ WRITE = Access(Role.ADMIN)
 
 
 class Guard:
-    """The dependency that enforces an Access; it leaves the subject in ``request.state.subject``."""
+    """The dependency that enforces an Access; it leaves who asks in ``request.state``."""
 
-    __slots__ = ("_rules", "access")
+    __slots__ = ("_entrance", "access")
 
-    def __init__(self, access: Access, rules: Rules) -> None:
+    def __init__(self, access: Access, entrance: Entrance) -> None:
         self.access = access
-        self._rules = rules
+        self._entrance = entrance
 
     async def __call__(self, request: Request) -> None:
-        """Raises InvalidApiKey without a good key, Forbidden where its roles do not reach, FieldError for
-        a parameter that the route does not have."""
+        """Raises InvalidApiKey without a good key or sign-in, CrossSite or WrongCsrfToken for another's page,
+        Forbidden where its roles do not reach, FieldError for a parameter that the route does not have."""
         if self.access.role is None:
             return
-        subject = self._rules.snapshot.subject(clear_key(request))
-        if subject is None:
-            raise InvalidApiKey(
-                "This needs a key of Palyra: send it as Authorization: Bearer KEY or x-api-key: KEY."
-            )
+        subject, signed_in = await self._entrance.admit(request)
         if not subject.may_act_as(self.access.role):
             raise Forbidden(f"This needs the role {self.access.role.value!r} or a higher one.")
         check_parameters(request)
         request.state.subject = subject
+        request.state.signed_in = signed_in
+
+
+async def _signed_in(request: Request) -> SignedIn | None:
+    return request.state.signed_in
+
+
+SignedInOf = Annotated[SignedIn | None, Depends(_signed_in)]
+"""Parameter type of handlers: the sign-in that the Guard let in, None for a key."""
 
 
 async def _subject(request: Request) -> Subject:
@@ -95,11 +99,3 @@ def _flat(dependants: Sequence[Dependant]) -> Iterator[Dependant]:
     for dependant in dependants:
         yield dependant
         yield from _flat(dependant.dependencies)
-
-
-def clear_key(request: Request) -> str:
-    """The key that a request presents, empty if it presents none."""
-    authorization = request.headers.get("authorization", "")
-    if authorization[: len(_BEARER)].lower() == _BEARER:
-        return authorization[len(_BEARER) :].strip()
-    return request.headers.get("x-api-key", "")

@@ -1,8 +1,10 @@
 """Answers about sessions, tags and latencies, as OpenAPI describes them."""
 
+from typing import Literal
+
 from pydantic import BaseModel
 
-from palyra.api.schemas import DecisionPage
+from palyra.api.decision_schemas import DecisionPage
 
 
 class UsageSessionItem(BaseModel):
@@ -35,10 +37,47 @@ class UsageSessions(BaseModel):
     next_cursor: str | None
 
 
+class UsageCalls(BaseModel):
+    """Sums of some calls."""
+
+    requests: int
+    denied: int
+    input_tokens: int
+    output_tokens: int
+    cost_nano_usd: int
+    cost_usd: str
+
+
+class UsageSessionBucket(UsageCalls):
+    """The calls of one bucket."""
+
+    start: str
+
+
+class UsageSessionTimeline(BaseModel):
+    """The calls of a session over time, in buckets of UTC. ``truncated``: the older ones are not in it."""
+
+    bucket: Literal["minute", "hour", "day"]
+    truncated: bool
+    buckets: list[UsageSessionBucket]
+
+
+class UsageSessionModel(UsageCalls):
+    """The calls that one model ran."""
+
+    model: str
+    provider: str
+
+
 class UsageSession(DecisionPage):
-    """A session, and its calls as the list of decisions has them."""
+    """A session, and its calls as the list of decisions has them.
+
+    ``timeline`` and ``models`` are of its newest 2,000 calls.
+    """
 
     session: UsageSessionItem
+    timeline: UsageSessionTimeline
+    models: list[UsageSessionModel]
 
 
 class UsageTag(BaseModel):

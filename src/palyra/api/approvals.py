@@ -24,7 +24,8 @@ from palyra.core.instant import END_OF_TIME, Instant
 from palyra.identity.keys import Subject
 from palyra.ledger.account import EMPTY, AccountKey
 from palyra.lifecycle.approval_drafts import draft_up_front
-from palyra.lifecycle.ports import AccountStatus, ApprovalFilter
+from palyra.lifecycle.ports import ApprovalFilter
+from palyra.lifecycle.standing import AccountStatus
 from palyra.reports.approvals import BudgetNow, Figures, approval_document
 
 PAGE_MAX = 200

@@ -21,6 +21,8 @@ Label = Annotated[str, Field(min_length=1, max_length=LABEL_CHARS_MAX)]
 Usd = str | Annotated[int, Field(ge=0, le=int(USD_MAX))]
 Amount = str | Annotated[int, Field(ge=0, le=INT64_MAX)]
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+KEY_CHARS_MAX = 1_000
+"""No key is longer; one that people chose may be longer than ours."""
 NOTE_CHARS_MAX = 1_000
 Note = Annotated[str, Field(max_length=NOTE_CHARS_MAX)]
 Reason = Annotated[str, Field(max_length=REASON_CHARS_MAX)]
@@ -33,6 +35,12 @@ class Body(BaseModel):
     """No field is ignored: one that is not known is refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class SignInBody(Body):
+    """Whoever has the key signs in."""
+
+    key: Annotated[str, Field(min_length=1, max_length=KEY_CHARS_MAX)]
 
 
 class ThresholdBody(Body):
@@ -70,6 +78,12 @@ class PolicyPut(PolicyBody):
     """A budget as written. The id is that of the address, and need not be said again."""
 
     id: str = ""
+
+
+class PolicyDraft(BaseModel):
+    """A budget as far as it is written: what is wrong with it is the answer."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class KeyBody(Body):

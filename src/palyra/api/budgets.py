@@ -1,25 +1,22 @@
-"""Budgets: read, write with versions, and where each account stands."""
+"""Budgets: read, write with versions, and look at before they are written."""
+
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from palyra.api.access import OWN, READ, WRITE, CallerOf, only_principal
-from palyra.api.bodies import PolicyBody, PolicyPut
+from palyra.api.access import READ, WRITE, CallerOf
+from palyra.api.bodies import PolicyBody, PolicyDraft, PolicyPut
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import PREFIX, Routes
-from palyra.api.schemas import PolicyPage, PolicyShown, PolicyStatus
+from palyra.api.schemas_budgets import FieldProblem, PolicyCheck, PolicyPage, PolicyShown
 from palyra.budgets.policy import Policy, policy_to_dict
-from palyra.budgets.terms import EACH, ScopeKind
-from palyra.budgets.windows import Interval, window_at
 from palyra.core.errors import AlreadyExists, FieldError, NotFound, VersionConflict
-from palyra.core.instant import Instant
-from palyra.identity.keys import Subject
-from palyra.ledger.account import AccountKey
-from palyra.lifecycle.ports import AccountStatus
-from palyra.reports.accounts import account_document
 
 _ANY = "*"
+RESERVED_IDS = ("status",)
+"""``GET /budgets/status`` is no budget. One that the file has keeps its other routes."""
 
 
 class Budgets:
@@ -41,6 +38,15 @@ class Budgets:
             status=201,
             also=(409, 412, 503),
             headers=("ETag", "Location"),
+        )
+        routes.add(
+            "POST",
+            "/budgets/validate",
+            self.validate_budget,
+            READ,
+            body=PolicyDraft,
+            answer=PolicyCheck,
+            also=(503,),
         )
         routes.add(
             "GET", "/budgets/{policy_id}", self.get_budget, READ, answer=PolicyShown, headers=("ETag",)
@@ -65,14 +71,6 @@ class Budgets:
             also=(409, 412, 503),
             takes=("If-Match", "If-None-Match"),
         )
-        routes.add(
-            "GET",
-            "/budgets/{policy_id}/status",
-            self.budget_status,
-            OWN,
-            answer=PolicyStatus,
-            also=(503,),
-        )
 
     async def list_budgets(self) -> Response:
         """Every budget in force or disabled, by id."""
@@ -82,6 +80,7 @@ class Budgets:
     async def create_budget(self, request: Request, caller: CallerOf) -> Response:
         """Create a budget; an id that is taken is refused with 409."""
         document = await read_document(request, self._deps.body_bytes_max)
+        _refuse_reserved(document)
         taken = self._deps.rules.snapshot.policies.get(str(document.get("id")))
         if taken is not None:
             raise AlreadyExists(f"There is a budget {taken.id!r} already; replace it with PUT.")
@@ -97,6 +96,7 @@ class Budgets:
         document = await read_document(request, self._deps.body_bytes_max)
         if document.setdefault("id", policy_id) != policy_id:
             raise FieldError("id", f"is not the {policy_id!r} of the address; leave it out.")
+        _refuse_reserved(document)
         policy = await self._deps.rules.set_policy(
             document, actor=caller.key_id, expected_version=self._expected(request, policy_id)
         )
@@ -110,29 +110,26 @@ class Budgets:
         )
         return Response(status_code=204)
 
-    async def budget_status(self, policy_id: str, caller: CallerOf) -> Response:
-        """The budget and its accounts. A caller sees those of its own principal only."""
-        policy = self._policy(policy_id)
-        entity = _entity_for(policy, caller)
-        now = self._deps.clock.now()
-        stored = await self._deps.records.accounts(policy_id)
-        found = [each for each in stored if entity is None or each.key.entity == entity]
-        current = _current(policy, entity, now)
-        if current is not None and all(each.key != current[0] for each in found):
-            found.append(AccountStatus(*current, self._deps.ledger.balance(current[0])))
-        accounts = [
-            account_document(
-                policy,
-                each.key,
-                each.window_end,
-                each.balance,
-                now,
-                each.sliced,
-                sum(one.grant.extra for one in self._deps.approvals.raising(each.key, now) if one.grant),
-            )
-            for each in found
-        ]
-        return JSONResponse({"policy": policy_to_dict(policy), "accounts": accounts})
+    async def validate_budget(self, request: Request, caller: CallerOf) -> Response:
+        """What would become of a budget if it was created or replaced now. Nothing is written.
+
+        ``problems`` are all that can be told at once; what only several fields together can get wrong is told
+        once each of them is right.
+        """
+        document = await read_document(request, self._deps.body_bytes_max)
+        verdict = await self._deps.rules.check_policy(document, actor=caller.key_id)
+        problems = [FieldProblem(field=each.field, detail=each.message) for each in verdict.problems]
+        if document.get("id") in RESERVED_IDS:
+            problems.append(FieldProblem(field="id", detail=_reserved(str(document["id"])).message))
+        policy = None if verdict.policy is None or problems else policy_to_dict(verdict.policy)
+        return JSONResponse(
+            {
+                "ok": not problems,
+                "problems": [each.model_dump() for each in problems],
+                "policy": policy,
+                "exists": verdict.exists,
+            }
+        )
 
     def _policy(self, policy_id: str) -> Policy:
         policy = self._deps.rules.snapshot.policies.get(policy_id)
@@ -157,25 +154,13 @@ class Budgets:
         raise VersionConflict(f"The budget {policy_id!r} is not at version {wanted}; read it again.")
 
 
-def _entity_for(policy: Policy, caller: Subject) -> str | None:
-    """The one entity that ``caller`` may see, None for all. A budget of others does not exist for it."""
-    principal = only_principal(caller)
-    if principal is None:
-        return None
-    if policy.scope.kind is ScopeKind.PRINCIPAL and (policy.scope.each or policy.scope.id == principal):
-        return principal
-    raise NotFound(f"There is no budget {policy.id!r}.")
+def _refuse_reserved(document: Mapping[str, object]) -> None:
+    if document.get("id") in RESERVED_IDS:
+        raise _reserved(str(document["id"]))
 
 
-def _current(policy: Policy, entity: str | None, now: Instant) -> tuple[AccountKey, Instant] | None:
-    """The account of now where the policy names one entity: it is shown before the first call, too."""
-    wanted = entity if entity is not None or policy.scope.each else policy.scope.id
-    if policy.scope.kind is ScopeKind.GLOBAL:
-        wanted = EACH
-    if wanted is None or policy.interval is Interval.REQUEST:
-        return None
-    start, end = window_at(policy.interval, policy.zone, now)
-    return AccountKey(policy.id, policy.metric.value, wanted, start), end
+def _reserved(policy_id: str) -> FieldError:
+    return FieldError("id", f"{policy_id!r} is the name of a route below /budgets; take another one.")
 
 
 def _shown(policy: Policy, status: int, headers: dict[str, str] | None = None) -> JSONResponse:

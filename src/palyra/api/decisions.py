@@ -6,17 +6,21 @@ from fastapi import Query
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OWN, READ, CallerOf, only_principal
+from palyra.api.decision_schemas import DecisionPage, DecisionShown
 from palyra.api.deps import ApiDeps
-from palyra.api.moments import moment
 from palyra.api.routes import Routes
-from palyra.api.schemas import DecisionPage, DecisionShown
+from palyra.budgets.fields import read_usd
 from palyra.core.errors import FieldError, NotFound
 from palyra.lifecycle.decision import CallState, StoredDecision, next_request_id
+from palyra.lifecycle.decision_search import Inside
 from palyra.lifecycle.ports import DecisionFilter
 from palyra.reports.explain import decision_document, decision_page
+from palyra.reports.usage_window import read_time
 
 PAGE_MAX = 200
 CONTINUED_MAX = 8
+BEHIND = "~"
+"""Greater than all that a request id may go on with."""
 
 
 class Decisions:
@@ -24,6 +28,7 @@ class Decisions:
 
     def __init__(self, deps: ApiDeps) -> None:
         self._records = deps.records
+        self._clock = deps.clock
 
     def install(self, routes: Routes) -> None:
         """Add the routes."""
@@ -38,14 +43,30 @@ class Decisions:
         agent: str | None = None,
         session: str | None = None,
         model: str | None = None,
+        provider: str | None = None,
+        endpoint: str | None = None,
         outcome: str | None = None,
+        status: str | None = None,
+        route: str | None = None,
+        rerouted: bool | None = None,
+        min_cost: str | None = None,
+        tag: str | None = None,
+        request_id: str | None = None,
         state: Annotated[str | None, Query(json_schema_extra={"enum": list(CallState)})] = None,
         since: str | None = None,
         until: str | None = None,
         cursor: str | None = None,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
     ) -> Response:
-        """Newest first; pass ``next_cursor`` as ``cursor`` for the next page."""
+        """Newest first; pass ``next_cursor`` as ``cursor`` for the next page.
+
+        A page looks at 20,000 calls at most, and reads 2,000 of them whole: what ``scanned_until`` tells was
+        looked at, and the next page goes on behind it. ``min_cost`` is USD, ``tag`` ``name:value``,
+        ``request_id`` how it begins.
+        """
+        first, before = _range(request_id, cursor)
+        now = self._clock.now()
+        end = None if until is None else read_time("until", until, now)
         wanted = DecisionFilter(
             principal=principal,
             agent=agent,
@@ -53,12 +74,22 @@ class Decisions:
             model=model,
             outcome=outcome,
             state=_state(state),
-            since=moment("since", since),
-            until=moment("until", until),
-            before=cursor,
+            since=None if since is None else read_time("since", since, end or now),
+            until=end,
+            before=before,
             limit=limit + 1,
+            first=first,
         )
-        return JSONResponse(decision_page(await self._records.decisions(wanted), limit))
+        inside = Inside(
+            provider=provider,
+            status=status,
+            endpoint=endpoint,
+            route=route,
+            rerouted=rerouted,
+            min_cost=read_usd({"min_cost": min_cost}, "min_cost"),
+            tag=_tag(tag),
+        )
+        return JSONResponse(decision_page(await self._records.search_decisions(wanted, inside), limit))
 
     async def get_decision(self, request_id: str, caller: CallerOf) -> Response:
         """Everything about one call, and in ``continued_as`` about what took it up elsewhere.
@@ -83,6 +114,23 @@ class Decisions:
                 break
             found.append(stored)
         return found
+
+
+def _range(prefix: str | None, cursor: str | None) -> tuple[str | None, str | None]:
+    """The least id that is wanted, and the one that all wanted ones are before."""
+    if prefix is None:
+        return None, cursor
+    end = prefix + BEHIND
+    return prefix, end if cursor is None else min(end, cursor)
+
+
+def _tag(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    name, colon, value = text.partition(":")
+    if not name or not colon:
+        raise FieldError("tag", f"{text!r} is no name:value, such as team:platform.")
+    return name, value
 
 
 def _state(text: str | None) -> CallState | None:

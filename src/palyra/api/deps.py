@@ -1,14 +1,18 @@
 """What the control plane is given. Nothing here is looked up anywhere else."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from palyra.api.site import Site
 from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.approvals import Approvals
+from palyra.lifecycle.forecasts import Forecasts
+from palyra.lifecycle.listening import Changes
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.ports import Clock, Ledger, Records
 from palyra.lifecycle.rules import Rules
+from palyra.lifecycle.sign_ins import SignIns
 
 BODY_BYTES_MAX = 1024 * 1024
 """No document of the control plane is larger (V2)."""
@@ -64,7 +68,7 @@ class ApiDeps:
 
     ``prices`` gives a JSON document (``{"version", "items"}``), ``samples`` the numbers of ``/metrics``.
     ``hosts`` are the host names (no port) that requests may name; ``"*"`` stands for any and is for a daemon
-    behind a proxy that checks them.
+    behind a proxy that checks them. ``site`` says which pages are our own.
     """
 
     rules: Rules
@@ -74,10 +78,14 @@ class ApiDeps:
     approvals: Approvals
     alarms: Alarms
     outbox: Outbox
+    forecasts: Forecasts
     prices: Callable[[], Mapping[str, object]]
     models: ModelDesk
     health: Callable[[], Health]
     samples: Callable[[], Sequence[Sample]]
     hosts: frozenset[str]
     version: str
+    sign_ins: SignIns
+    changes: Changes
+    site: Site = field(default_factory=Site)
     body_bytes_max: int = BODY_BYTES_MAX

@@ -7,12 +7,14 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from palyra.api.access import OPERATE, OWN, READ, WRITE, CallerOf, clear_key, only_principal
+from palyra.api.access import OPERATE, OWN, READ, WRITE, CallerOf, only_principal
 from palyra.api.bodies import ConnectionTest, ModelQuestion
+from palyra.api.decision_schemas import CallExplained
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
+from palyra.api.entrance import carries_key, clear_key
 from palyra.api.routes import Routes
-from palyra.api.schemas import CallExplained, Listing, ModelStatus, Tested
+from palyra.api.schemas_models import ConnectionsTested, ModelList, ModelStatus
 from palyra.api.timeouts import TIMEOUT_MS, TIMEOUT_MS_LEAST, TIMEOUT_MS_MOST
 from palyra.core.errors import FieldError
 
@@ -26,8 +28,8 @@ class Models:
 
     def install(self, routes: Routes) -> None:
         """Add the routes."""
-        routes.add("GET", "/models", self.list_models, READ, answer=Listing)
-        routes.add("GET", "/models/list", self.list_models_too, READ, answer=Listing)
+        routes.add("GET", "/models", self.list_models, READ, answer=ModelList)
+        routes.add("GET", "/models/list", self.list_models_too, READ, answer=ModelList)
         routes.add("GET", "/models/status", self.model_status, READ, answer=ModelStatus)
         routes.add(
             "POST",
@@ -43,11 +45,13 @@ class Models:
             "/models/test-connection",
             self.test_connection,
             OPERATE,
-            answer=Tested,
+            answer=ConnectionsTested,
             body=ConnectionTest,
             also=(404, 429, 503),
         )
-        routes.add("POST", "/models/discover", self.discover_models, WRITE, answer=Tested, also=(404,))
+        routes.add(
+            "POST", "/models/discover", self.discover_models, WRITE, answer=ConnectionsTested, also=(404,)
+        )
 
     async def list_models(self) -> Response:
         """Every model: role, capabilities, limits, tiers, price, health, and the source of each value."""
@@ -78,6 +82,11 @@ class Models:
         for name in document:
             if name not in ("provider", "timeout_ms", "refresh", "generate"):
                 raise FieldError(name, "is not a field of a connection test; leave it out.")
+        if generate and not carries_key(request):
+            raise FieldError(
+                "generate",
+                "makes a call of a model, which needs a key: a sign-in of the console is not enough.",
+            )
         timeout_s = _checked_timeout(TIMEOUT_MS if timeout is None else timeout) / 1_000
         found = dict(await self._desk.test(provider, timeout_s, refresh=refresh))
         if generate:

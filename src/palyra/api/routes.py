@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 
-from palyra.api.access import Access, Guard, Role
+from palyra.api.access import Access, Guard
 from palyra.api.deps import ApiDeps
+from palyra.api.entrance import COOKIE, CSRF_HEADER, Entrance
 from palyra.api.parameters import describe_parameters
 from palyra.api.problem import MEDIA_TYPE
 from palyra.api.schemas import Problem
@@ -20,9 +21,9 @@ JSON = "application/json"
 _REF = "#/components/schemas/{model}"
 _WHY: Mapping[int, str] = {
     400: "The body is no JSON object that can be read, or a call cannot be made of it.",
-    401: "No key, a wrong one, or a revoked one.",
+    401: "No key, a wrong one, or a revoked one; or nobody is signed in.",
     402: "A budget or a missing price would stop it.",
-    403: "The key is good, and does not reach this far.",
+    403: "The key is good, and does not reach this far; or a page of another site asks.",
     404: "It is not there, or not for this key.",
     409: "It is closed, taken, or defined in the configuration file.",
     412: "It is not at the version of If-Match any more.",
@@ -33,6 +34,22 @@ _WHY: Mapping[int, str] = {
     503: "The database cannot be read or written now, or nothing can serve; Retry-After says when to come.",
 }
 _HEADERS: Mapping[int, str] = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+_SECURITY: Mapping[str, Mapping[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "cookie": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "Of a sign-in (POST /session). It counts for pages of this very origin only.",
+    },
+    "csrf": {
+        "type": "apiKey",
+        "in": "header",
+        "name": CSRF_HEADER,
+        "description": "The csrf_token of GET /session, with the cookie on everything that is no GET.",
+    },
+}
 _GOOD: Mapping[int, str] = {200: "Done.", 201: "Made.", 204: "Done; there is nothing to say."}
 
 
@@ -42,6 +59,7 @@ class Routes:
     def __init__(self, app: FastAPI, deps: ApiDeps) -> None:
         self._app = app
         self._shapes: list[type[BaseModel]] = [Problem]
+        self._entrance = Entrance(deps.rules, deps.sign_ins, deps.site)
         self.deps = deps
 
     def add(
@@ -59,17 +77,20 @@ class Routes:
         takes: Sequence[str] = (),
         media: Sequence[str] = (JSON,),
         prefix: str = PREFIX,
+        shown: bool = True,
     ) -> None:
         """Add one route. All but the access describes it in the OpenAPI document, and checks nothing.
 
         ``also`` are statuses beside ``status`` and those that follow from access, body and parameters.
         ``headers`` are those that a good answer always has, ``takes`` those of requests that it looks at.
+        ``shown``: it is in the document; pages for people are not.
         """
         extra: dict[str, Any] = {}
         if body is not None:
             extra["requestBody"] = {"required": True, "content": {JSON: {"schema": self._ref(body)}}}
         if access.role is not None:
-            extra["security"] = [{"bearer": []}, {"apiKey": []}]
+            csrf: dict[str, list[str]] = {} if method == "GET" else {"csrf": []}
+            extra["security"] = [{"bearer": []}, {"apiKey": []}, {"cookie": [], **csrf}]
             extra["x-palyra-role"] = access.role.value
         if takes:
             extra["parameters"] = [
@@ -87,13 +108,14 @@ class Routes:
             handler,
             methods=[method],
             status_code=status,
-            dependencies=[Depends(Guard(access, self.deps.rules))],
+            dependencies=[Depends(Guard(access, self._entrance))],
             response_model=None,
             response_class=Response,
             responses=answers,
             openapi_extra=extra,
             operation_id=handler.__name__,
             tags=[path.strip("/").partition("/")[0]],
+            include_in_schema=shown,
         )
 
     def document(self) -> dict[str, Any]:
@@ -102,10 +124,7 @@ class Routes:
         _, shapes = models_json_schema([(each, "validation") for each in self._shapes], ref_template=_REF)
         document["components"] = {
             "schemas": shapes["$defs"],
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
-            },
+            "securitySchemes": _SECURITY,
         }
         for operations in document["paths"].values():
             for operation in operations.values():
@@ -142,10 +161,9 @@ def _follow(access: Access, body: type[BaseModel] | None, path: str) -> set[int]
     """Problems that follow from what a route is."""
     found = {421}
     if access.role is not None:
-        # A parameter that no route has is refused by all that need a key.
-        found |= {401, 422}
-        if access.role is not Role.CALLER:
-            found.add(403)
+        # A parameter that no route has is refused by all that need a key. Pages of other sites are, too, and
+        # a sign-in is looked up in the database.
+        found |= {401, 403, 422, 503}
     if body is not None:
         found |= {400, 413, 422}
     if "{" in path:

@@ -7,9 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from palyra.budgets.terms import Action, Metric, Mode, UnknownPrice
-from palyra.budgets.windows import Interval
-
 
 class Problem(BaseModel):
     """RFC 9457. ``field`` names what is at fault; some codes have members of their own."""
@@ -22,101 +19,6 @@ class Problem(BaseModel):
     detail: str
     code: str
     field: str | None = None
-
-
-class PolicyShown(BaseModel):
-    """A budget as stored, with its version and origin."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: str
-    name: str
-    scope: str
-    metric: Metric
-    interval: Interval
-    timezone: str
-    soft_limit: str | int | None
-    hard_limit: str | int | None
-    action: Action
-    mode: Mode | None
-    routing_mode_override: Mode | None
-    degrade_to: str | None
-    thresholds: list[dict[str, Any]]
-    min_output_tokens: int
-    unknown_price: UnknownPrice | None
-    enabled: bool
-    valid_from: str | None
-    valid_until: str | None
-    soft_limit_nano_usd: int | None = None
-    soft_limit_usd: str | None = None
-    hard_limit_nano_usd: int | None = None
-    hard_limit_usd: str | None = None
-    version: int
-    created_by: str
-    updated_by: str
-    origin: str
-
-
-class PolicyPage(BaseModel):
-    """Budgets by id."""
-
-    items: list[PolicyShown]
-    next_cursor: str | None
-
-
-class AccountShown(BaseModel):
-    """One account, with its amounts ``posted``, ``held``, ``consumed``, ``limit``, ``remaining`` and more."""
-
-    model_config = ConfigDict(extra="allow")
-
-    entity: str
-    window_start: str
-    window_end: str | None
-    open: bool
-
-
-class PolicyStatus(BaseModel):
-    """A budget and its accounts."""
-
-    policy: PolicyShown
-    accounts: list[AccountShown]
-
-
-class DecisionRow(BaseModel):
-    """A decision in a list."""
-
-    model_config = ConfigDict(extra="allow")
-
-    request_id: str
-    at: str
-    state: str
-    outcome: str
-    status: str
-    principal: str
-    agent: str | None
-    session: str | None
-    requested_model: str
-    model: str
-    cost_nano_usd: int | None = None
-    cost_usd: str | None = None
-
-
-class DecisionPage(BaseModel):
-    """Decisions, newest first."""
-
-    items: list[DecisionRow]
-    next_cursor: str | None
-
-
-class DecisionShown(DecisionRow):
-    """A decision with all that was known, decided and used."""
-
-    estimate: dict[str, Any] | None
-    price: dict[str, Any] | None
-    evaluations: list[dict[str, Any]]
-    clamp: dict[str, Any] | None
-    counterfactual: dict[str, Any] | None
-    settlement: dict[str, Any] | None
 
 
 class KeyShown(BaseModel):
@@ -168,6 +70,7 @@ class UsageSums(BaseModel):
     failed: int
     timed: int
     latency_ms: int
+    average_latency_ms: int | None
     cost_nano_usd: int
     cost_usd: str
     saved_nano_usd: int
@@ -186,17 +89,64 @@ class UsagePeriod(BaseModel):
     since: str
     until: str
     totals: UsageSums
+    p95_latency_ms: int | None
+
+
+class UsageChange(BaseModel):
+    """Each figure less that of the period before, and in percent of it; null where that was 0."""
+
+    requests: int
+    requests_percent: str | None
+    denied: int
+    denied_percent: str | None
+    estimated: int
+    estimated_percent: str | None
+    unpriced: int
+    unpriced_percent: str | None
+    input_tokens: int
+    input_tokens_percent: str | None
+    output_tokens: int
+    output_tokens_percent: str | None
+    cache_read_tokens: int
+    cache_read_tokens_percent: str | None
+    cache_write_tokens: int
+    cache_write_tokens_percent: str | None
+    reasoning_tokens: int
+    reasoning_tokens_percent: str | None
+    asked: int
+    asked_percent: str | None
+    clamped: int
+    clamped_percent: str | None
+    failed: int
+    failed_percent: str | None
+    timed: int
+    timed_percent: str | None
+    latency_ms: int
+    latency_ms_percent: str | None
+    cost_nano_usd: int
+    cost_usd: str
+    cost_percent: str | None
+    average_latency_ms: int | None
+    average_latency_ms_percent: str | None
 
 
 class UsageSummary(BaseModel):
-    """Sums over [since, until). ``change`` has each figure against ``previous``, and in percent of it."""
+    """Sums over [since, until), and against ``previous``.
+
+    ``held_now`` is what the ``running`` calls may cost at most, but for ``running_unpriced`` of them.
+    """
 
     since: str
     until: str
     group_by: list[str]
     totals: UsageSums
+    p95_latency_ms: int | None
+    running: int
+    running_unpriced: int
+    held_now_nano_usd: int
+    held_now_usd: str
     previous: UsagePeriod
-    change: dict[str, int | str | None]
+    change: UsageChange
     groups: list[UsageGroup]
 
 
@@ -268,80 +218,6 @@ class UsageList(BaseModel):
     sparkline: UsageSparkline
     items: list[UsageItem]
     next_cursor: str | None
-
-
-class Listing(BaseModel):
-    """Items as the price book or the registry lists them."""
-
-    model_config = ConfigDict(extra="allow")
-
-    items: list[dict[str, Any]]
-
-
-class ModelStatus(BaseModel):
-    """Providers and how they do. ``live``: with what a daemon knows."""
-
-    model_config = ConfigDict(extra="allow")
-
-    live: bool
-    default_model: str | None
-    providers: list[dict[str, Any]]
-    models: int
-    priced: int
-    problems: list[dict[str, str]]
-
-
-class CallExplained(BaseModel):
-    """The decision that a call would get; as a decision, without a settlement."""
-
-    model_config = ConfigDict(extra="allow")
-
-    would_run: bool
-    outcome: str
-    status: str
-    mode: str
-    requested_model: str
-    recommended_model: str
-    model: str
-    provider: str
-    route: str
-    estimate: dict[str, Any] | None
-    routing: dict[str, Any] | None
-    evaluations: list[dict[str, Any]]
-
-
-class Tested(BaseModel):
-    """The results. ``ok``: every enabled provider is well."""
-
-    model_config = ConfigDict(extra="allow")
-
-    ok: bool
-    live: bool
-    providers: list[dict[str, Any]]
-
-
-class RoutingReportShown(BaseModel):
-    """Settled calls whose model Palyra chose, or would have: four costs, each with its ``saving``.
-
-    ``ran``, ``always_default``, ``always_recommended`` and ``shuffled`` have ``cost`` and ``saving`` in
-    nano-USD and USD, and ``saving_percent``, against the default. ``verdict`` has a ``code`` and a ``text``.
-    """
-
-    since: str
-    until: str
-    principal: str | None
-    truncated: bool
-    read_since: str | None
-    calls: dict[str, Any]
-    ran: dict[str, Any]
-    always_default: dict[str, Any]
-    always_recommended: dict[str, Any]
-    shuffled: dict[str, Any]
-    verdict: dict[str, str]
-    bands: list[dict[str, Any]]
-    models: list[dict[str, Any]]
-    endpoints: list[dict[str, Any]]
-    unpriced_models: list[dict[str, Any]]
 
 
 class ApprovalShown(BaseModel):

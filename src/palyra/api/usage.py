@@ -1,6 +1,6 @@
 """Usage: sums from the rollups, which are written in the same commit as the entries (L2)."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -15,11 +15,11 @@ from palyra.api.usage_activity import UsageActivity
 from palyra.api.usage_export import UsageExport
 from palyra.api.usage_question import Names, figure_of, order_of, top_of, unit_of, zone_of
 from palyra.lifecycle.usage import UsageRows
-from palyra.reports.summary import parse_groups, summary_document
+from palyra.reports.summary import Period, parse_groups, summary_document
 from palyra.reports.usage_buckets import cut, points_of
 from palyra.reports.usage_rows import VIEWS, Question, read_cursor, rows_document
 from palyra.reports.usage_timeline import timeline_document
-from palyra.reports.usage_window import read_stretch
+from palyra.reports.usage_window import Stretch, read_stretch
 
 PAGE_MAX = 200
 SERIES_MAX = 20
@@ -85,9 +85,10 @@ class Usage:
         if own is not None and groups:
             groups = tuple(dict.fromkeys((*groups, _PRINCIPAL)))
         names = Names(principal, agent, model, provider).of(own)
-        totals = await self._records.usage_groups(names.within(stretch), groups)
-        before = await self._records.usage_groups(names.within(stretch.before), ())
-        return JSONResponse(summary_document(totals, before, stretch, groups))
+        running = await self._records.running(names.running)
+        now = await self._period(names, stretch, groups)
+        before = await self._period(names, stretch.before, ())
+        return JSONResponse(summary_document(now, before, running, stretch, groups))
 
     async def usage_timeline(
         self,
@@ -115,6 +116,13 @@ class Usage:
         wanted = Names(principal, agent, model, provider).of(only_principal(caller)).within(stretch)
         cells = await self._records.usage_series(wanted, made.runs, largest)
         return JSONResponse(timeline_document(cells, made, stretch, timezone, largest, figure))
+
+    async def _period(self, names: Names, stretch: Stretch, groups: Sequence[str]) -> Period:
+        totals = await self._records.usage_groups(names.within(stretch), groups)
+        latencies = None
+        if names.has_latencies:
+            latencies = await self._records.latencies(*stretch, names.provider, names.model)
+        return Period(totals, latencies)
 
     def _lister(self, view: str) -> Handler:
         async def handler(

@@ -1,5 +1,6 @@
 """Usage by session and tag, and how long calls took: read from sums, whatever the number of calls."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Query
@@ -7,12 +8,14 @@ from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OWN, READ, CallerOf, only_principal
 from palyra.api.activity_schemas import UsageLatencies, UsageSession, UsageSessions, UsageTags
+from palyra.api.decisions import BEHIND
 from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
 from palyra.api.usage_question import Names
 from palyra.core.errors import FieldError, NotFound
 from palyra.core.limits import LABEL_CHARS_MAX
 from palyra.lifecycle.activity import SessionFilter, SessionOrder, SessionPlace
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import DecisionFilter
 from palyra.reports.explain import decision_page
 from palyra.reports.usage_activity import (
@@ -22,11 +25,12 @@ from palyra.reports.usage_activity import (
     sessions_document,
     tags_document,
 )
+from palyra.reports.usage_session import models_of, timeline_of
 from palyra.reports.usage_window import read_stretch
 
 PAGE_MAX = 200
-_BEHIND = "~"
-"""Greater than all that a request id may go on with."""
+TIMELINE_CALLS = 2_000
+"""So many calls of a session are gone through (V2)."""
 
 
 class UsageActivity:
@@ -80,7 +84,10 @@ class UsageActivity:
         cursor: str | None = None,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 50,
     ) -> Response:
-        """A session of ``principal`` (the own one by default): its sums, and its calls, newest first."""
+        """A session of ``principal`` (the own one by default): its sums, and its calls, newest first.
+
+        ``timeline`` and ``models`` are of its newest 2,000 calls, on every page.
+        """
         own = only_principal(caller)
         names = Names(principal, None, None, None).of(own)
         whose = names.principal or caller.principal
@@ -92,12 +99,25 @@ class UsageActivity:
         wanted = DecisionFilter(
             principal=whose,
             session=session,
-            before=found.last_call + _BEHIND if cursor is None else cursor,
+            before=found.last_call + BEHIND,
             first=found.first_call,
-            limit=limit + 1,
+            limit=TIMELINE_CALLS + 1,
         )
-        calls = decision_page(await self._records.decisions(wanted), limit)
-        return JSONResponse({"session": session_document(found), **calls})
+        newest = await self._records.search_decisions(wanted, Inside())
+        page = DecisionsFound(newest.items[: limit + 1], newest.scanned)
+        if cursor is not None:
+            later = replace(wanted, before=min(cursor, found.last_call + BEHIND), limit=limit + 1)
+            page = await self._records.search_decisions(later, Inside())
+        calls = newest.items[:TIMELINE_CALLS]
+        truncated = newest.scanned is not None or len(newest.items) > TIMELINE_CALLS
+        return JSONResponse(
+            {
+                "session": session_document(found),
+                "timeline": timeline_of(calls, truncated=truncated),
+                "models": models_of(calls),
+                **decision_page(page, limit),
+            }
+        )
 
     async def usage_tags(
         self, since: str | None = None, until: str | None = None, tag: str | None = None

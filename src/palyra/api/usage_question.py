@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from palyra.budgets.fields import read_zone
 from palyra.core.errors import FieldError
+from palyra.lifecycle.running import RunningFilter
 from palyra.lifecycle.usage import UsageFigure, UsageFilter, UsageTop
 from palyra.reports.usage_buckets import Unit
 from palyra.reports.usage_rows import BY_NAME
@@ -43,6 +44,16 @@ class Names:
     def within(self, stretch: Stretch) -> UsageFilter:
         """The usage of a stretch of time."""
         return UsageFilter(*stretch, self.principal, self.agent, self.model, self.provider)
+
+    @property
+    def running(self) -> RunningFilter:
+        """The calls that run now."""
+        return RunningFilter(self.principal, self.agent, self.model, self.provider)
+
+    @property
+    def has_latencies(self) -> bool:
+        """Whether latencies are kept so finely: by model and provider, and not by who called."""
+        return self.principal is None and self.agent is None
 
 
 def figure_of(text: str) -> UsageFigure:

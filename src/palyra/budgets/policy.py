@@ -1,11 +1,11 @@
 """A budget policy: what it is, how it is read from a document, and how it is shown."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
-from typing import Literal
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -161,24 +161,42 @@ def parse_policy(
     is who writes this version; pass ``created_by`` on an edit. Raises FieldError naming the field and
     what to write instead; nothing is ignored.
     """
-    _refuse_fields(data)
-    metric_read = read_usd if _metric(data) is Metric.COST_USD else read_count
+    policy = draft_policy(
+        data, defaults=defaults, version=version, actor=actor, origin=origin, created_by=created_by
+    )
+    for check in CHECKS:
+        check(policy)
+    return policy
+
+
+def draft_policy(
+    data: Mapping[str, object],
+    *,
+    defaults: PolicyDefaults,
+    version: int,
+    actor: str,
+    origin: Origin,
+    created_by: str | None = None,
+) -> Policy:
+    """``parse_policy`` without the ``CHECKS``, of what only several fields together can get wrong."""
+    refuse_fields(data)
+    metric = read_choice(data, "metric", Metric)
     policy_id = read_id(data, "id")
-    policy = Policy(
+    return Policy(
         id=policy_id,
         name=read_text(data, "name", policy_id),
         scope=parse_scope(read_text(data, "scope")),
-        metric=_metric(data),
+        metric=metric,
         interval=read_choice(data, "interval", Interval),
         timezone=read_zone(data, "timezone", defaults.timezone).key,
-        soft_limit=metric_read(data, "soft_limit"),
-        hard_limit=metric_read(data, "hard_limit"),
+        soft_limit=read_limit(data, "soft_limit", metric),
+        hard_limit=read_limit(data, "hard_limit", metric),
         action=read_choice(data, "action", Action, Action.BLOCK),
         mode=read_optional_choice(data, "mode", Mode),
         routing_mode_override=read_optional_choice(data, "routing_mode_override", Mode),
         degrade_to=read_optional_text(data, "degrade_to"),
-        thresholds=_thresholds(data),
-        min_output_tokens=_min_output_tokens(data),
+        thresholds=read_thresholds(data),
+        min_output_tokens=read_min_output_tokens(data),
         unknown_price=read_optional_choice(data, "unknown_price", UnknownPrice),
         enabled=read_flag(data, "enabled", default=True),
         valid_from=read_instant(data, "valid_from"),
@@ -188,12 +206,6 @@ def parse_policy(
         updated_by=actor,
         origin=origin,
     )
-    _check_limits(policy)
-    _check_thresholds(policy)
-    _check_override(policy)
-    _check_degrade(policy)
-    _check_validity(policy)
-    return policy
 
 
 def parse_scope(text: str) -> Scope:
@@ -313,7 +325,8 @@ def _not_configured(entity: str, names: frozenset[str], like: Iterable[str] = ()
     return f"{entity!r} is configured.{closest(entity, like or names)} Configured: {listed}."
 
 
-def _refuse_fields(data: Mapping[str, object]) -> None:
+def refuse_fields(data: Mapping[str, object]) -> None:
+    """Raises FieldError for the first field that a budget does not have, or that only Palyra writes."""
     for name in _FIELDS_OF_PALYRA:
         if name in data:
             raise FieldError(name, "is set by Palyra; leave it out.")
@@ -323,11 +336,13 @@ def _refuse_fields(data: Mapping[str, object]) -> None:
     refuse_unknown(data, (*WRITABLE_FIELDS, *_FIELDS_TO_COME), "a budget")
 
 
-def _metric(data: Mapping[str, object]) -> Metric:
-    return read_choice(data, "metric", Metric)
+def read_limit(data: Mapping[str, object], name: str, metric: Metric) -> int | None:
+    """A limit in the unit of its metric, None where the field is absent."""
+    return (read_usd if metric is Metric.COST_USD else read_count)(data, name)
 
 
-def _min_output_tokens(data: Mapping[str, object]) -> int:
+def read_min_output_tokens(data: Mapping[str, object]) -> int:
+    """The least output cap that a call is cut short to."""
     value = read_count(data, "min_output_tokens")
     if value is None:
         return MIN_OUTPUT_TOKENS
@@ -336,21 +351,27 @@ def _min_output_tokens(data: Mapping[str, object]) -> int:
     return value
 
 
-def _thresholds(data: Mapping[str, object]) -> tuple[Threshold, ...]:
+def read_thresholds(data: Mapping[str, object]) -> tuple[Threshold, ...]:
+    """The thresholds, the lowest first."""
     value = data.get("thresholds")
     entries = [] if value is None else as_list(value, "thresholds")
     found: list[Threshold] = []
     for place, entry in enumerate(entries):
         where = f"thresholds[{place}]"
-        table = as_table(entry, where)
-        try:
-            threshold = _threshold(table)
-        except FieldError as error:
-            raise error.under(where) from None
+        threshold = read_threshold(entry, where)
         if any(each.at == threshold.at and each.then is threshold.then for each in found):
             raise FieldError(where, f"says again what happens at {threshold.at}; leave one of the two out.")
         found.append(threshold)
     return tuple(sorted(found, key=lambda each: each.at))
+
+
+def read_threshold(entry: object, where: str) -> Threshold:
+    """One threshold; ``where`` is its place, which comes before the field of an error."""
+    table = as_table(entry, where)
+    try:
+        return _threshold(table)
+    except FieldError as error:
+        raise error.under(where) from None
 
 
 def _threshold(table: Mapping[str, object]) -> Threshold:
@@ -429,6 +450,16 @@ def _check_validity(policy: Policy) -> None:
     start, end = policy.valid_from, policy.valid_until
     if start is not None and end is not None and end <= start:
         raise FieldError("valid_until", "is not after valid_from; write a later time.")
+
+
+CHECKS: Final[tuple[Callable[[Policy], None], ...]] = (
+    _check_limits,
+    _check_thresholds,
+    _check_override,
+    _check_degrade,
+    _check_validity,
+)
+"""What only several fields together can get wrong; each raises FieldError."""
 
 
 def _tag_scope(text: str, entity: str) -> Scope:

@@ -1,8 +1,10 @@
 """The ``palyra`` command: one file per verb group."""
 
+import sys
+
 
 def main() -> None:
     """Entry point of the console script; exits with a code of DESIGN section 8."""
-    from palyra.cli.app import app
+    from palyra.cli.verbs import build_app, verbs_for
 
-    app()
+    build_app(verbs_for(sys.argv[1:]))()

@@ -1,4 +1,4 @@
-"""``palyra budgets``: list, show, set, delete, status, override-request, simulate."""
+"""``palyra budgets``: list, show, set, delete, status, history, override-request, simulate."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,14 @@ from palyra.cli.client import DEFAULT_URL, Client, KeyOption, UrlOption, connect
 from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
 from palyra.cli.tables import amount, print_line, print_table
 from palyra.core.instant import Instant
+from palyra.reports.changes import FieldChange, field_line
 
 app = typer.Typer(
     name="budgets", help="Budgets: what may be spent, and where each stands.", no_args_is_help=True
 )
 
 _TITLES = ("id", "scope", "metric", "interval", ">soft", ">hard", "action", "mode", ">version", "origin")
-_FIGURES = ("posted", "held", "sliced", "limit", "extra", "remaining")
+_FIGURES = ("posted", "held", "sliced", "limit", "extra", "remaining", "forecast")
 _DETAILS = (
     "name",
     "timezone",
@@ -163,7 +164,11 @@ def status(
     key: KeyOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show where each account of a budget stands: posted, held, sliced, what remains.
+    """Show where each account of a budget stands: posted, held, sliced, what remains, and the forecast.
+
+    The forecast is what the account will stand at when its window ends (31 days ahead at most); "runs out" is
+    when it will be at its hard limit. A dash: it will not, or too little is known.
+
 
     Sliced is claimed by gateways for calls to come; it is 0 unless gateways share a PostgreSQL database.
     """
@@ -217,6 +222,37 @@ def override_request(
     emit(approval, as_json=as_json, render=lambda console: print_approval(console, approval, now))
 
 
+@app.command(epilog="Example: palyra budgets history each-principal-daily")
+def history(
+    context: typer.Context,
+    policy_id: PolicyId,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many versions, the newest.")] = 20,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on behind this page: next_cursor of the one before.")
+    ] = None,
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show who changed a budget, when, and what; also of one that was deleted. The newest comes first."""
+    path = f"/budgets/{segment(policy_id)}/history"
+    page = connect(context, url, key).get(path, limit=str(limit), cursor=cursor)
+
+    def render(console: Console) -> None:
+        for item in page["items"]:
+            print_line(console, _step(item))
+            for change in item["changes"]:
+                print_line(
+                    console, f"    {field_line(FieldChange(**change), both=item['action'] == 'changed')}"
+                )
+        if not page["items"]:
+            print_line(console, "Nothing of it is in the journal.")
+        if page["next_cursor"] is not None:
+            print_line(console, f"There are older ones: --cursor {page['next_cursor']}")
+
+    emit(page, as_json=as_json, render=render)
+
+
 app.command("simulate", epilog=budgets_simulate.EPILOG)(budgets_simulate.simulate)
 
 
@@ -261,10 +297,13 @@ def _row(policy: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _print_accounts(console: Console, accounts: Sequence[Mapping[str, Any]]) -> None:
-    """``extra``, what live overrides add to the limit, is a column where there are any."""
+    """``extra``, what live overrides add to the limit, is a column where there are any.
+
+    The forecast is the balance at the end of the window, and when the hard limit is reached.
+    """
     has_extra = any(each.get("extra_nano_usd") or each.get("extra") for each in accounts)
     names = [name for name in _FIGURES if name != "extra" or has_extra]
-    titles = ("entity", *(f">{name}" for name in names), "window start", "window end")
+    titles = ("entity", *(f">{name}" for name in names), "runs out", "window start", "window end")
     print_table(console, titles, (_account_row(each, names) for each in accounts))
 
 
@@ -272,6 +311,7 @@ def _account_row(account: Mapping[str, Any], names: Sequence[str]) -> tuple[str,
     return (
         account["entity"],
         *(amount(account, name, account["metric"]) for name in names),
+        account["exhausted_at"] or "-",
         account["window_start"],
         account["window_end"] or "never",
     )
@@ -285,6 +325,13 @@ def _print_policy(console: Console, policy: Mapping[str, Any]) -> None:
     for threshold in policy["thresholds"]:
         to = f" to {threshold['to']}" if threshold.get("to") else ""
         print_line(console, f"  {'threshold':<22}at {threshold['at']}: {threshold['then']}{to}")
+
+
+def _step(item: Mapping[str, Any]) -> str:
+    """When what was done, and by whom."""
+    version = "" if item["version"] is None else f"  v{item['version']}"
+    whose = "" if item["by_principal"] is None else f" ({item['by_principal']})"
+    return f"{item['at']}{version}  {item['action']} by {item['by']}{whose}"
 
 
 def _sentence(policy: Mapping[str, Any]) -> str:

@@ -19,55 +19,17 @@ import typer
 from rich.console import Console
 
 from palyra.cli.child import Child, ChildFailed, start
+from palyra.cli.demo_config import DATABASE
 from palyra.cli.demo_scene import Scene, SceneFailed, chat_body
-from palyra.cli.model_server import MODEL, ModelUnavailable, ensure_weights, is_healthy, require_runtime
-from palyra.cli.output import CommandError, ExitCode, JsonOption, stdout_console
+from palyra.cli.demo_write import NOWHERE, make_folder, prepare
+from palyra.cli.model_server import ModelUnavailable, ensure_weights, is_healthy, require_runtime
+from palyra.cli.output import CommandError, ExitCode, JsonOption, emit, stdout_console
+from palyra.config.settings import DEFAULT_PORT
+from palyra.core.instant import Instant
 
 START_S = 60.0
 PORTS_TRIED = 50
 PRINCIPALS: Mapping[str, Mapping[str, object]] = {"alice": {"agent": "researcher"}, "bob": {}}
-
-CONFIG = """\
-# Written by `palyra demo`. Prices are made up, so that a model that runs here has a bill to look at.
-
-[server]
-host = "127.0.0.1"
-port = {port}
-database = "sqlite:///palyra.db"
-
-[governance]
-mode = "enforced"
-timezone = "UTC"
-
-[[providers]]
-id = "local"
-kind = "openai_compatible"
-base_url = "{model_url}/v1"
-
-[[models]]
-id = "{model}"
-provider = "local"
-context_window = 4096
-output_limit = 2048
-price = {{ input = "20.00", output = "80.00" }}   # USD per million tokens
-
-[[budgets]]
-id = "each-principal-daily"
-scope = "principal:*"
-metric = "cost_usd"
-interval = "day"
-soft_limit = "0.08"
-hard_limit = "0.10"
-action = "block"
-
-[[budgets]]
-id = "bob-tokens-daily"
-scope = "principal:bob"
-metric = "total_tokens"
-interval = "day"
-hard_limit = 500
-action = "block"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +42,41 @@ class Stage:
     config: Path
     children: tuple[Child, ...]
 
+    @property
+    def console(self) -> str:
+        """Where people look at it."""
+        return f"{self.url}/console"
+
 
 def demo(
-    port: Annotated[int, typer.Option(help="Port of the daemon; the next free one if it is taken.")] = 8484,
+    port: Annotated[
+        int, typer.Option(help="Port of the daemon; the next free one if it is taken.")
+    ] = DEFAULT_PORT,
     once: Annotated[bool, typer.Option("--once", help="Play the scene and exit.")] = False,
+    no_history: Annotated[
+        bool, typer.Option("--no-history", help="Begin with an empty ledger, without a month of history.")
+    ] = False,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            help="Only write the configuration and the ledger with the month into this folder, start nothing.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the daemon in front of a small real model and show what budgets do."""
+    """Run the daemon in front of a small real model, with a month behind it, and show what budgets do."""
+    if write is not None:
+        _write(write, port, history=not no_history, as_json=as_json)
+        return
     console = Console(quiet=True) if as_json else stdout_console()
     try:
         require_runtime()
         with console.status("Fetching the demo model (93 MB, once)"):
             ensure_weights()
         with ExitStack() as cleanup, interruptible():
-            _play(port, console, cleanup, once=once, as_json=as_json)
+            stage = _set_up(port, console, cleanup, history=not no_history)
+            _play(stage, console, once=once, as_json=as_json)
     except ModelUnavailable as error:
         raise CommandError(str(error), ExitCode.PRECONDITION) from error
     except (ChildFailed, SceneFailed, httpx2.HTTPError) as error:
@@ -102,8 +85,28 @@ def demo(
         console.print("\nStopped.")
 
 
-def _play(port: int, console: Console, cleanup: ExitStack, *, once: bool, as_json: bool) -> None:
-    stage = _set_up(port, console, cleanup)
+def _write(directory: Path, port: int, *, history: bool, as_json: bool) -> None:
+    """Write what a daemon needs to start with, and say how to start it."""
+    make_folder(directory)
+    now = Instant(time.time_ns())
+    written = prepare(directory, port, NOWHERE, now, history=history, quiet=as_json)
+    document = {
+        "config": str(written.config),
+        "database": str(directory / DATABASE),
+        "owner_key": written.owner_key,
+        "calls": written.calls,
+    }
+
+    def render(console: Console) -> None:
+        console.print(f"{written.calls:,} calls are in {directory / DATABASE}.", soft_wrap=True)
+        console.print(f"config     {written.config}", markup=False, soft_wrap=True)
+        console.print(f"owner key  {written.owner_key or 'given by the first start'}", soft_wrap=True)
+        console.print(f"start      palyra serve --config {shlex.quote(str(written.config))}", soft_wrap=True)
+
+    emit(document, as_json=as_json, render=render)
+
+
+def _play(stage: Stage, console: Console, *, once: bool, as_json: bool) -> None:
     scene = Scene(stage.url, stage.owner_key, stage.keys, console)
     scene.play()
     if as_json:
@@ -114,23 +117,25 @@ def _play(port: int, console: Console, cleanup: ExitStack, *, once: bool, as_jso
         watch(stage.children)
 
 
-def _set_up(port: int, console: Console, cleanup: ExitStack) -> Stage:
+def _set_up(port: int, console: Console, cleanup: ExitStack, *, history: bool) -> Stage:
     """Start the model and the daemon in a new temporary directory and make the keys of the scene."""
     directory = Path(cleanup.enter_context(TemporaryDirectory(prefix="palyra-demo-")))
     with console.status("Starting the model"):
         model = start_model(directory, cleanup)
         model_url = url_of_model(model)
-    config = directory / "palyra.toml"
     chosen = free_port(port)
-    config.write_text(CONFIG.format(port=chosen, model_url=model_url, model=MODEL))
+    now = Instant(time.time_ns())
+    written = prepare(directory, chosen, model_url, now, history=history, quiet=console.quiet)
     with console.status("Starting the daemon"):
-        daemon = start_daemon("daemon", config, chosen, directory, environment())
+        daemon = start_daemon("daemon", written.config, chosen, directory, environment())
         cleanup.callback(daemon.stop)
         announced = daemon.announcement(START_S)
-    url, owner_key = str(announced["url"]), str(announced["owner_key"])
+    url, owner_key = str(announced["url"]), written.owner_key or str(announced["owner_key"])
     keys = {name: create_key(url, owner_key, name, fields) for name, fields in PRINCIPALS.items()}
-    console.print(f"The daemon is at {url}, its config is {config}\n", highlight=False, soft_wrap=True)
-    return Stage(url, owner_key, keys, config, (model, daemon))
+    console.print(
+        f"The daemon is at {url}, its config is {written.config}\n", highlight=False, soft_wrap=True
+    )
+    return Stage(url, owner_key, keys, written.config, (model, daemon))
 
 
 def environment() -> dict[str, str]:
@@ -198,6 +203,7 @@ def _show_address(console: Console, stage: Stage) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     console.print("Your turn", style="bold")
+    plain(f"console    {stage.console}   (sign in with the owner key)")
     plain(f"base URL   {stage.url}/v1")
     plain(f"key        {stage.keys['alice']}   (alice, agent researcher)")
     plain(f"owner key  {stage.owner_key}   (control plane: {stage.url}/api/v1)")
@@ -209,6 +215,7 @@ def _show_address(console: Console, stage: Stage) -> None:
 def _document(stage: Stage, scene: Scene) -> dict[str, object]:
     return {
         "url": stage.url,
+        "console": stage.console,
         "owner_key": stage.owner_key,
         "keys": dict(stage.keys),
         "config": str(stage.config),

@@ -74,6 +74,9 @@ unknown_price = "deny"                    # no price, but a money budget: deny |
 [alerts]
 # check_s = 30.0                          # seconds between two looks for what no call tells of
 
+[console]
+# session_hours = 12                      # how long a sign-in with a key holds
+
 [notifications]                           # how messages about alerts are sent
 # timeout_s = 10.0                        # how long one attempt may take
 # concurrency = 2                         # attempts at a time, for each target

@@ -80,6 +80,9 @@ def _print_summary(console: Console, document: Mapping[str, Any]) -> None:
     if totals["estimated"]:
         print_line(console, f"{totals['estimated']} calls are estimated: the provider reported no usage.")
     print_line(console, compared(document))
+    for line in (_latency(document), _running(document)):
+        if line:
+            print_line(console, line)
 
 
 def compared(document: Mapping[str, Any]) -> str:
@@ -93,6 +96,24 @@ def compared(document: Mapping[str, Any]) -> str:
     share = change["cost_percent"]
     percent = "" if share is None else f" ({share.removeprefix('-')} %)"
     return f"{amount} USD{percent} {'more' if more else 'less'} than before: {before}."
+
+
+def _latency(document: Mapping[str, Any]) -> str:
+    average, p95 = document["totals"]["average_latency_ms"], document["p95_latency_ms"]
+    if average is None:
+        return ""
+    behind = "" if p95 is None else f", 95 of 100 within {p95:,} ms"
+    before = document["previous"]["totals"]["average_latency_ms"]
+    was = "" if before is None else f"; before, {before:,} ms on average"
+    return f"Calls took {average:,} ms on average{behind}{was}."
+
+
+def _running(document: Mapping[str, Any]) -> str:
+    running, unpriced = document["running"], document["running_unpriced"]
+    if not running:
+        return ""
+    but = f", and {unpriced:,} without a known price" if unpriced else ""
+    return f"Running now: {running:,}, holding {document['held_now_usd']} USD at most{but}."
 
 
 def _figures(sums: Mapping[str, Any]) -> tuple[str, ...]:

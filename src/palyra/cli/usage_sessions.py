@@ -10,6 +10,7 @@ from rich.console import Console
 from palyra.cli.client import DEFAULT_URL, KeyOption, UrlOption, connect
 from palyra.cli.output import JsonOption, emit
 from palyra.cli.tables import print_line, print_table
+from palyra.cli.usage_draw import curve, is_plain
 from palyra.cli.usage_options import (
     AgentOption,
     ModelOption,
@@ -116,12 +117,36 @@ def _print_session(console: Console, document: Mapping[str, Any]) -> None:
         f"{sums['denied']:,} denied, {sums['failed']:,} failed; "
         f"from {_moment(sums['first_at'])} to {_moment(sums['last_at'])}.",
     )
+    models = [
+        (
+            each["model"],
+            each["provider"],
+            f"{each['requests']:,}",
+            f"{each['input_tokens']:,}",
+            f"{each['output_tokens']:,}",
+            each["cost_usd"],
+        )
+        for each in document["models"]
+    ]
+    print_table(console, ("model", "provider", ">calls", ">tokens in", ">out", ">USD"), models)
+    _print_timeline(console, document["timeline"])
     rows = [
         (each["request_id"], _moment(each["at"]), each["model"], each["state"], each["outcome"])
         for each in document["items"]
     ]
     print_table(console, ("request", "at", "model", "state", "outcome"), rows)
     _print_more(console, document)
+
+
+def _print_timeline(console: Console, timeline: Mapping[str, Any]) -> None:
+    buckets = timeline["buckets"]
+    if not buckets:
+        return
+    drawn = curve([each["requests"] + each["denied"] for each in buckets], plain=is_plain(console))
+    older = ", of its newest calls" if timeline["truncated"] else ""
+    print_line(
+        console, f"Calls by the {timeline['bucket']} from {_moment(buckets[0]['start'])}{older}: {drawn}"
+    )
 
 
 def _print_more(console: Console, document: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import platformdirs
 from palyra.config.entries import read_budgets, read_keys, read_models, read_prices, read_providers
 from palyra.config.lines import lines_of
 from palyra.config.notify import read_notifications, read_targets
-from palyra.config.people import read_alerts, read_approvals
+from palyra.config.people import read_alerts, read_approvals, read_console
 from palyra.config.problems import ConfigError, Problem, Report
 from palyra.config.reader import Section
 from palyra.config.references import Surroundings
@@ -25,7 +25,7 @@ ENVIRONMENT = "environment"
 """``Settings.source`` of a start without a file."""
 
 _VARIABLE = re.compile(
-    r"PALYRA_(SERVER|AUTH|GOVERNANCE|SCALE|RETENTION|ROUTING|DISCOVERY|APPROVALS|ALERTS|NOTIFICATIONS)_([A-Z0-9_]+)"
+    r"PALYRA_(SERVER|AUTH|GOVERNANCE|SCALE|RETENTION|ROUTING|DISCOVERY|APPROVALS|ALERTS|CONSOLE|NOTIFICATIONS)_([A-Z0-9_]+)"
 )
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 _KNOWN_PROVIDERS = (("openai", "OPENAI"), ("anthropic", "ANTHROPIC"))
@@ -112,6 +112,7 @@ def _read_settings(
         discovery=discovery,
         approvals=read_approvals(root.table("approvals")),
         alerts=read_alerts(root.table("alerts")),
+        console=read_console(root.table("console")),
         notifications=read_notifications(root.table("notifications")),
         providers=tuple(providers),
         models=tuple(models),

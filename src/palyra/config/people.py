@@ -1,13 +1,14 @@
-"""``[approvals]`` and ``[alerts]``: how long people have to decide, and what they are told of."""
+"""``[approvals]``, ``[alerts]``, ``[console]``: how people decide, what they are told, how they sign in."""
 
 from palyra.config.reader import Section
-from palyra.config.settings import AlertSettings
+from palyra.config.settings import AlertSettings, ConsoleSettings
 from palyra.core.instant import NANOSECONDS
 from palyra.lifecycle.approvals import ApprovalTerms
 
 _EXPIRE_LEAST_S, _EXPIRE_MOST_S = 60, 31 * 86_400
 _PENDING_MOST = 1_000
 _WAIT_MOST_S = 3_600
+_HOURS_MOST = 7 * 24
 _CHECK_LEAST_S, _CHECK_MOST_S = 0.2, 3_600.0
 
 
@@ -40,3 +41,10 @@ def read_alerts(section: Section) -> AlertSettings:
     if settings.check_s < _CHECK_LEAST_S:
         section.wrong("check_s", f"is {settings.check_s:g}; write at least {_CHECK_LEAST_S:g} seconds")
     return settings
+
+
+def read_console(section: Section) -> ConsoleSettings:
+    """``[console]``."""
+    hours = section.integer("session_hours", ConsoleSettings().session_hours, least=1, most=_HOURS_MOST)
+    section.finish()
+    return ConsoleSettings(session_hours=hours)

@@ -13,6 +13,7 @@ from palyra.core.secret import Secret
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.approvals import ApprovalTerms
 from palyra.lifecycle.providers import Resilience
+from palyra.lifecycle.sign_ins import HOURS
 from palyra.pricing.entry import PriceEntry
 from palyra.registry.models import Kind, ModelEntry, Provider
 from palyra.routing.rules import RoutingRules
@@ -128,6 +129,13 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsoleSettings:
+    """How many hours a sign-in holds."""
+
+    session_hours: int = HOURS
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """A provider as configured. ``base_url`` is not checked yet: ``upstream.guard`` does that.
 
@@ -219,6 +227,7 @@ class Settings:
     discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
     approvals: ApprovalTerms = field(default_factory=ApprovalTerms)
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
     notifications: NotificationSettings = field(default_factory=NotificationSettings)
     providers: tuple[ProviderSettings, ...] = ()
     models: tuple[ModelEntry, ...] = ()

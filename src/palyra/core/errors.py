@@ -8,6 +8,8 @@ PalyraError
  ├─ PriceUnknown          402 price_unknown          (x-should-retry: false)
  ├─ ModelNotAllowed       403 model_not_allowed
  ├─ Forbidden             403 forbidden
+ ├─ CrossSite             403 cross_site
+ ├─ WrongCsrfToken        403 csrf_token
  ├─ ModelNotFound         404 model_not_found
  ├─ RouteNotFound         404 not_found_error
  ├─ NotFound              404 not_found
@@ -27,6 +29,7 @@ PalyraError
  ├─ CapacityDeferred      429 capacity_deferred      (Retry-After)
  ├─ UpstreamFailed        502 upstream_failed
  ├─ ProviderUnavailable   503 provider_unavailable   (Retry-After)
+ ├─ StreamUnavailable     503 stream_unavailable     (Retry-After)
  ├─ LedgerUnavailable     503 ledger_unavailable     (Retry-After)
  │   ├─ RulesStale        503 ledger_unavailable     (Retry-After; the change is tried again first)
  │   └─ Outbid            503 ledger_unavailable     (Retry-After; the call is planned again first)
@@ -111,6 +114,20 @@ class Forbidden(PalyraError):
 
     status = 403
     code = "forbidden"
+
+
+class CrossSite(PalyraError):
+    """A page of another site asks in the name of whoever is signed in, or wants to sign them in."""
+
+    status = 403
+    code = "cross_site"
+
+
+class WrongCsrfToken(PalyraError):
+    """A change that is asked for by a cookie does not show the token of its sign-in."""
+
+    status = 403
+    code = "csrf_token"
 
 
 class ModelNotFound(PalyraError):
@@ -241,6 +258,14 @@ class ProviderUnavailable(PalyraError):
 
     status = 503
     code = "provider_unavailable"
+    retry_after_s = 5
+
+
+class StreamUnavailable(PalyraError):
+    """As many listen to what changes as can, or the daemon stops."""
+
+    status = 503
+    code = "stream_unavailable"
     retry_after_s = 5
 
 

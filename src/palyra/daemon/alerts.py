@@ -19,6 +19,7 @@ from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.checks import Checks
 from palyra.lifecycle.decision import AnyDecision, Settlement
 from palyra.lifecycle.engine import Engine
+from palyra.lifecycle.forecasts import Forecasts
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.ports import NoticeFilter
 from palyra.lifecycle.signals import tell_of_doubt
@@ -54,7 +55,8 @@ class Alerting:
         self.alarms = Alarms(records, clock, _new_id, targets, self.delivery.wake, shared=shared)
         self.outbox = Outbox(records, clock, _new_id, targets, self.delivery.wake)
         providers = [each.id for each in settings.providers if each.enabled]
-        self._checks = Checks(engine, self.alarms, providers, lambda: store.in_doubt)
+        self.forecasts = Forecasts(records, clock)
+        self._checks = Checks(engine, self.alarms, providers, lambda: store.in_doubt, self.forecasts)
 
     def doubt(self, decision: AnyDecision, settlement: Settlement) -> None:
         """A call of a gateway that died is posted as held."""

@@ -1,8 +1,9 @@
 """Where the daemon's log goes."""
 
 import sys
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import Generator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import structlog
 
@@ -22,6 +23,21 @@ def log_to_stderr() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+@contextmanager
+def unlogged() -> Generator[None]:
+    """Nothing is logged meanwhile: what happens is not of now."""
+    before = structlog.get_config()
+    structlog.configure(processors=[_drop])
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _drop(_logger: Any, _method: str, _event: MutableMapping[str, Any]) -> NoReturn:
+    raise structlog.DropEvent
 
 
 def _spell_out(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

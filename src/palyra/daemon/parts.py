@@ -16,6 +16,7 @@ from palyra.lifecycle.ports import Clock, Records
 from palyra.lifecycle.providers import Providers, ProviderTerms
 from palyra.lifecycle.rules import Rules
 from palyra.lifecycle.sessions import Sessions
+from palyra.lifecycle.sign_ins import SignIns
 from palyra.lifecycle.signals import tell_of_approval
 from palyra.registry.models import Catalog
 from palyra.registry.registry import Registry
@@ -55,6 +56,11 @@ def make_approvals(settings: Settings, store: Store, rules: Rules, engine: Engin
         shared=store.others is not None,
         tell=lambda approval: tell_of_approval(approval, engine.alarms),
     )
+
+
+def make_sign_ins(settings: Settings, records: Records, rules: Rules, clock: Clock) -> SignIns:
+    """The desk where people sign in to the console."""
+    return SignIns(records, rules, clock, secrets.token_bytes, settings.console.session_hours)
 
 
 def make_registry(settings: Settings, catalog: Catalog) -> Registry:

@@ -10,12 +10,14 @@ import uvicorn
 
 from palyra import __version__
 from palyra.api.deps import ApiDeps, Health, Sample
+from palyra.api.site import Site
 from palyra.budgets.policy import Known, PolicyDefaults
 from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import limits
 from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant, isoformat
 from palyra.daemon.alerts import Alerting
+from palyra.daemon.changes import make_changes
 from palyra.daemon.configuration import actor_of, documents_of
 from palyra.daemon.http import Asgi, Later, Server, listen, spare_the_collector
 from palyra.daemon.models import ModelDesk
@@ -26,6 +28,7 @@ from palyra.daemon.parts import (
     make_registry,
     make_rules,
     make_sessions,
+    make_sign_ins,
 )
 from palyra.daemon.storage import Store, close_store
 from palyra.daemon.system import SystemClock, TimeSortedIds
@@ -51,6 +54,7 @@ SHUTDOWN_S = 20
 SWEEP_S = 1.0
 FORGET_EVERY_S = 60.0
 FORGET_ALERTS_EVERY_S = 3_600.0
+FORGET_SIGN_INS_EVERY_S = 3_600.0
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _log = structlog.get_logger("palyra.daemon")
@@ -98,6 +102,9 @@ class Daemon:
         self._alerting = Alerting(settings, store, self.engine)
         self.engine.alarms = self._alerting.alarms
         self.engine.approvals = self._approvals = make_approvals(settings, store, self._rules, self.engine)
+        self._sign_ins = make_sign_ins(settings, store.records, self._rules, clock)
+        self._models = ModelDesk(settings, self.engine, live=True)
+        self._changes = make_changes(store.records, self._rules, self._approvals, self._models)
         self._background: list[asyncio.Task[None]] = []
         self._sharing = self._share()
         self._owner_key: str | None = None
@@ -123,6 +130,7 @@ class Daemon:
             asyncio.create_task(_every(FORGET_EVERY_S, self._forget)),
             asyncio.create_task(_every(self._settings.alerts.check_s, self._alerting.check)),
             asyncio.create_task(_every(FORGET_ALERTS_EVERY_S, self._alerting.forget)),
+            asyncio.create_task(_every(FORGET_SIGN_INS_EVERY_S, self._sign_ins.tidy)),
             asyncio.create_task(self._alerting.delivery.run()),
         ]
         if self._sharing is not None:
@@ -144,7 +152,7 @@ class Daemon:
         server = Server(
             self._uvicorn_config(control_plane),
             listening=lambda: announce(self._announcement(url)),
-            leaving=self._approvals.leave,
+            leaving=self._leave,
         )
         control_plane.build(on_failure=server.stop_soon, on_success=spare_the_collector)
         await server.serve(sockets=[listening])
@@ -157,6 +165,11 @@ class Daemon:
         await self._upstream.close()
         await self._alerting.stop()
         await close_store(self._store)
+
+    def _leave(self) -> None:
+        """Those who wait go first: calls for a decision, pages for a change."""
+        self._approvals.leave()
+        self._changes.leave()
 
     def _start_anew(self) -> None:
         """The store began with new accounts: what was prepared points at the old ones."""
@@ -219,12 +232,16 @@ class Daemon:
                 approvals=self._approvals,
                 alarms=self._alerting.alarms,
                 outbox=self._alerting.outbox,
+                forecasts=self._alerting.forecasts,
                 prices=self._list_prices,
-                models=ModelDesk(self._settings, self.engine, live=True),
+                models=self._models,
                 health=self._health,
                 samples=self._samples,
                 hosts=_allowed_hosts(self._settings),
                 version=__version__,
+                sign_ins=self._sign_ins,
+                changes=self._changes,
+                site=Site(self._settings.server.public_url, self._settings.server.behind_proxy),
             ),
             (
                 with_routing_report(EnginePrices(self.engine)),

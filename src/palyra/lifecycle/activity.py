@@ -106,6 +106,11 @@ class ActivityRecords(Protocol):
         """The values of one tag or of all, summed over the hours in [since, until), the dearest first."""
         ...
 
-    async def latencies(self, since: Instant, until: Instant) -> Sequence[LatencyCounts]:
-        """Calls by their latency over the hours in [since, until), in the order of provider and model."""
+    async def latencies(
+        self, since: Instant, until: Instant, provider: str | None = None, model: str | None = None
+    ) -> Sequence[LatencyCounts]:
+        """Calls by their latency over the hours in [since, until), in the order of provider and model.
+
+        Of one provider, one model, or both, where they are said.
+        """
         ...

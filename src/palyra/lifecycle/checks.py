@@ -26,6 +26,7 @@ from palyra.lifecycle.endings import (
     day_is_over,
 )
 from palyra.lifecycle.engine import Engine
+from palyra.lifecycle.forecasts import Forecasts
 from palyra.lifecycle.hours import find_shifts, find_spikes, last_hour
 from palyra.lifecycle.outlook import Outlook
 from palyra.lifecycle.ports import DecisionFilter, Others
@@ -43,16 +44,24 @@ _log = structlog.get_logger("palyra.alarms")
 
 
 class Checks:
-    """``providers`` are the ids of those that are configured, ``in_doubt`` counts calls posted as held."""
+    """``providers`` are the ids of those that are configured, ``in_doubt`` counts calls posted as held.
+
+    ``forecasts`` are those that pages show, where there are pages.
+    """
 
     def __init__(
-        self, engine: Engine, alarms: Alarms, providers: Sequence[str], in_doubt: Callable[[], int]
+        self,
+        engine: Engine,
+        alarms: Alarms,
+        providers: Sequence[str],
+        in_doubt: Callable[[], int],
+        forecasts: Forecasts | None = None,
     ) -> None:
         self._engine = engine
         self._alarms = alarms
         self._providers = tuple(providers)
         self._in_doubt = in_doubt
-        self._outlook = Outlook(engine)
+        self._outlook = Outlook(engine, forecasts or Forecasts(engine.records, engine.clock))
         self._mine: set[str] = set()
         """Causes that this process found to last when it looked last."""
         self._failing_since: dict[str, Instant] = {}
@@ -61,7 +70,7 @@ class Checks:
 
     async def run(self) -> None:
         """Look at everything once. One look that fails does not keep the others from being made."""
-        looks: tuple[Callable[[], Awaitable[None]], ...] = (
+        await self._make(
             self._alarms.tend,
             self._look_at_providers,
             self._look_for_doubts,
@@ -70,6 +79,18 @@ class Checks:
             self._end_what_is_gone,
             self._alarms.settled,
         )
+
+    async def glance(self) -> None:
+        """As ``run``, without what has to be learned from the use of weeks."""
+        await self._make(
+            self._alarms.tend,
+            self._look_at_providers,
+            self._look_for_doubts,
+            self._end_what_is_gone,
+            self._alarms.settled,
+        )
+
+    async def _make(self, *looks: Callable[[], Awaitable[None]]) -> None:
         for look in looks:
             try:
                 await look()

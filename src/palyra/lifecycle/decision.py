@@ -306,6 +306,11 @@ AnyDecision = Decision | WrittenDecision
 ATTEMPT_MARK = "."
 
 
+def least_id_at(at: Instant) -> str:
+    """An id that no call before ``at`` has, where ids are UUIDs that begin with their time (version 7)."""
+    return f"req_{at // 1_000_000:012x}"
+
+
 def call_id_of(request_id: str) -> str:
     """The id that the caller was told of a call that was taken up elsewhere: ``req_1`` of ``req_1.2``."""
     return request_id.partition(ATTEMPT_MARK)[0]

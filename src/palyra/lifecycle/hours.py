@@ -44,6 +44,11 @@ class Past:
         self.first = first
         self._amounts = array("q", bytes(8 * hours))
 
+    @property
+    def end(self) -> int:
+        """The number of the hour after the last one."""
+        return self.first + len(self._amounts)
+
     def add(self, start: Instant, amount: int) -> None:
         """Add what an hour used; hours outside are left out."""
         place = hour_number(start) - self.first

@@ -9,34 +9,19 @@ import structlog
 
 from palyra.alerts import causes, words
 from palyra.alerts.course import Finding
-from palyra.alerts.forecast import Forecast, forecast
-from palyra.alerts.hourly import HOUR_NS, HourlyUse, hour_number
-from palyra.budgets.policy import UNLABELLED, Policy
-from palyra.budgets.terms import ScopeKind
+from palyra.budgets.policy import Policy
 from palyra.budgets.windows import Interval
-from palyra.core.instant import NANOSECONDS, Instant
+from palyra.core.instant import Instant
 from palyra.ledger.account import Account, AccountKey
 from palyra.lifecycle.budget_levels import view_of
 from palyra.lifecycle.engine import Engine
-from palyra.lifecycle.hours import Past, Source, read_past
+from palyra.lifecycle.forecasts import Forecasts, Outset
 
 FORECASTS_MAX = 500
 """So many accounts are looked at (V2): those that are firing, and those nearest to their limits."""
-FRESH_NS = 300 * NANOSECONDS
-"""A forecast is made anew after this time, or when the account has used a hundredth of its limit."""
-READ_SHARE = 20
-"""The past is read for at most this part of the time: as much longer as it took, it is left alone."""
 _AT_ONCE = 500
 """Accounts between two turns of the loop, on which calls wait."""
 _LONG = frozenset({Interval.DAY, Interval.WEEK, Interval.MONTH, Interval.TOTAL})
-_GROUPS = {
-    ScopeKind.GLOBAL: None,
-    ScopeKind.PRINCIPAL: "principal",
-    ScopeKind.AGENT: "agent",
-    ScopeKind.MODEL: "model",
-    ScopeKind.PROVIDER: "provider",
-}
-"""Scopes whose use the rollups know, by the name of the group."""
 
 _log = structlog.get_logger("palyra.alarms")
 
@@ -50,128 +35,56 @@ class Outcome:
     why: str = ""
 
 
-@dataclass(slots=True)
-class _Made:
-    """A forecast, when it was made and of what balance."""
-
-    at: Instant
-    consumed: int
-    limit: int
-    forecast: Forecast | None
-
-
 class Outlook:
-    """The forecasts of one process. Between two looks it keeps the past that it read, and what it saw."""
+    """The look of alerts at the forecasts of one process."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, forecasts: Forecasts) -> None:
         self._engine = engine
-        self._past: dict[Source, Past] = {}
-        self._own: dict[AccountKey, _Readings] = {}
-        self._made: dict[AccountKey, _Made] = {}
-        self._read_hour = -1
-        self._read_again = Instant(0)
+        self._forecasts = forecasts
 
     async def look(self, now: Instant, is_firing: Callable[[str], bool]) -> list[Outcome]:
         """The accounts with a hard limit in windows of a day and longer. Raises LedgerUnavailable."""
         chosen = await self._choose(now, is_firing)
-        await self._learn(chosen, now)
+        forecasts = self._forecasts
+        for each in chosen:
+            if each.source is None:
+                forecasts.take(each.key, each.consumed, now)
+        sources = {each.source for each in chosen if each.source is not None}
+        await forecasts.learn(sources, now, patiently=True)
         outcomes: list[Outcome] = []
-        for account, policy in chosen:
-            outcomes.append(self._outcome(account, policy, now, is_firing))
+        for each in chosen:
+            outcomes.append(self._outcome(each, now, is_firing))
             await asyncio.sleep(0)
-        keys = {account.key for account, _ in chosen}
-        self._own = {key: each for key, each in self._own.items() if key in keys}
-        self._made = {key: each for key, each in self._made.items() if key in keys}
+        forecasts.keep((each.key for each in chosen), now)
         return outcomes
 
-    async def _choose(
-        self, now: Instant, is_firing: Callable[[str], bool]
-    ) -> Sequence[tuple[Account, Policy]]:
+    async def _choose(self, now: Instant, is_firing: Callable[[str], bool]) -> Sequence[Outset]:
         """Those that may run out, the nearest to their limits first."""
         policies = self._engine.rules.snapshot.policies
-        found: list[tuple[float, Account, Policy]] = []
+        found: list[tuple[float, Outset]] = []
         for number, account in enumerate(list(self._engine.ledger.accounts.values()), start=1):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
             policy = policies.get(account.key.policy_id)
             if policy is None or not _is_of_interest(account, policy, now):
                 continue
-            limit = policy.hard_limit or 0
-            share = 2.0 if is_firing(_cause(account)) else (account.posted + account.held) / limit
-            found.append((share, account, policy))
+            each = Outset(account.key, account.window_end, account.posted + account.held, policy)
+            share = 2.0 if is_firing(_cause(each.key)) else each.consumed / each.limit
+            found.append((share, each))
         if len(found) > FORECASTS_MAX:
             _log.warning("not every budget has a forecast", accounts=len(found), forecasts=FORECASTS_MAX)
-        return [(account, policy) for _, account, policy in nlargest(FORECASTS_MAX, found, key=_share)]
+        return [each for _, each in nlargest(FORECASTS_MAX, found, key=_share)]
 
-    async def _learn(self, chosen: Sequence[tuple[Account, Policy]], now: Instant) -> None:
-        """The past of the sources, once an hour and for new ones; the accounts of others are read."""
-        sources: set[Source] = set()
-        for account, policy in chosen:
-            source = _source(account, policy)
-            if source is None:
-                self._own.setdefault(account.key, _Readings()).take(account, now)
-            else:
-                sources.add(source)
-        is_new = hour_number(now) != self._read_hour or not sources <= self._past.keys()
-        if sources and is_new and now >= self._read_again:
-            self._past = await read_past(self._engine.records, now, sources)
-            self._read_hour = hour_number(now)
-            self._made.clear()
-            end = self._engine.clock.now()
-            self._read_again = Instant(end + READ_SHARE * (end - now))
-
-    def _outcome(
-        self, account: Account, policy: Policy, now: Instant, is_firing: Callable[[str], bool]
-    ) -> Outcome:
-        cause, limit = _cause(account), policy.hard_limit or 0
-        consumed = account.posted + account.held
-        if consumed >= limit:
+    def _outcome(self, account: Outset, now: Instant, is_firing: Callable[[str], bool]) -> Outcome:
+        key, consumed = account.key, account.consumed
+        cause = _cause(key)
+        if consumed >= account.limit:
             return Outcome(cause, why="The budget is exhausted already.")
-        made = self._made.get(account.key)
-        if (
-            made is None
-            or made.limit != limit
-            or not 0 <= now - made.at < FRESH_NS
-            or abs(consumed - made.consumed) * 100 > limit
-        ):
-            start, end = Instant(account.key.window_start), account.window_end
-            seen = forecast(self._hours(account, policy), start, end, now, consumed, limit)
-            made = self._made[account.key] = _Made(now, consumed, limit, seen)
-        seen = made.forecast
+        seen = self._forecasts.of(account, now)
         if seen is None or seen.exhausted_at is None or not seen.threatens(firing=is_firing(cause)):
             return Outcome(cause, why="As use goes on now, the budget lasts until its window ends.")
-        view = view_of(
-            policy, account.key.entity, Instant(account.key.window_start), account.window_end, consumed
-        )
+        view = view_of(account.policy, key.entity, Instant(key.window_start), account.window_end, consumed)
         return Outcome(cause, describe=lambda: words.forecast_exhaustion(view, seen))
-
-    def _hours(self, account: Account, policy: Policy) -> list[HourlyUse]:
-        source = _source(account, policy)
-        if source is None:
-            return self._own[account.key].hours()
-        past = self._past.get(source)
-        return [] if past is None else past.hours()
-
-
-class _Readings:
-    """What an account used in each hour since the process looks at it."""
-
-    __slots__ = ("_hours", "_last")
-
-    def __init__(self) -> None:
-        self._hours: dict[int, int] = {}
-        self._last: int | None = None
-
-    def take(self, account: Account, now: Instant) -> None:
-        """Read the account."""
-        consumed, hour = account.posted + account.held, hour_number(now)
-        used = 0 if self._last is None else consumed - self._last
-        self._last = consumed
-        self._hours[hour] = self._hours.get(hour, 0) + used
-
-    def hours(self) -> list[HourlyUse]:
-        """By the hour; what was given back is not below nothing."""
-        return [HourlyUse(Instant(hour * HOUR_NS), max(0, used)) for hour, used in self._hours.items()]
 
 
 def _is_of_interest(account: Account, policy: Policy, now: Instant) -> bool:
@@ -186,18 +99,9 @@ def _is_of_interest(account: Account, policy: Policy, now: Instant) -> bool:
     )
 
 
-def _source(account: Account, policy: Policy) -> Source | None:
-    """Where the rollups have its use; None where they do not know it."""
-    kind, entity = policy.scope.kind, account.key.entity
-    if kind not in _GROUPS or (kind is ScopeKind.AGENT and entity.startswith(UNLABELLED)):
-        return None
-    return Source(_GROUPS[kind], entity, account.key.metric)
-
-
-def _cause(account: Account) -> str:
-    key = account.key
+def _cause(key: AccountKey) -> str:
     return causes.forecast_exhaustion(key.policy_id, key.entity, Instant(key.window_start))
 
 
-def _share(found: tuple[float, Account, Policy]) -> float:
+def _share(found: tuple[float, Outset]) -> float:
     return found[0]

@@ -13,7 +13,13 @@ from palyra.ledger.account import Account, AccountKey, Balance, Shortfall
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.ledger.held import Reservation
 from palyra.lifecycle.activity import ActivityRecords
+from palyra.lifecycle.changes import ChangeRecords
 from palyra.lifecycle.decision import AnyDecision, CallState, Decision, Settlement, StoredDecision
+from palyra.lifecycle.decision_search import DecisionSearch
+from palyra.lifecycle.running import RunningRecords
+from palyra.lifecycle.signed_in import SignInRecords
+from palyra.lifecycle.standing import StandingRecords
+from palyra.lifecycle.topics import FigureRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
@@ -167,19 +173,6 @@ class SharedRouting(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class AccountStatus:
-    """One account of a policy as stored and live.
-
-    ``sliced`` is claimed by gateways for calls to come: neither used nor held, and not free for the others.
-    """
-
-    key: AccountKey
-    window_end: Instant
-    balance: Balance
-    sliced: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class DecisionFilter:
     """Which decisions to list, newest first; None means any. ``first`` is the least request id wanted."""
 
@@ -220,9 +213,13 @@ class ApprovalFilter:
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts to list, newest first; None means any. ``before`` is the last id of the page before."""
+    """Which alerts to list, newest first; None means any. ``before`` is the last id of the page before.
+
+    ``acknowledged``: whether somebody has seen it.
+    """
 
     state: AlertState | None = None
+    acknowledged: bool | None = None
     kind: Kind | None = None
     policy_id: str | None = None
     principal: str | None = None
@@ -324,7 +321,20 @@ class ConfigRecords(Protocol):
         ...
 
 
-class Records(ApprovalRecords, AlertRecords, ConfigRecords, UsageRecords, ActivityRecords, Protocol):
+class Records(
+    ApprovalRecords,
+    AlertRecords,
+    ConfigRecords,
+    SignInRecords,
+    UsageRecords,
+    ActivityRecords,
+    RunningRecords,
+    StandingRecords,
+    ChangeRecords,
+    FigureRecords,
+    DecisionSearch,
+    Protocol,
+):
     """Everything that is stored and is not money. Reads never block the loop; writes return when durable."""
 
     def record_denial(self, decision: Decision) -> None:
@@ -341,10 +351,6 @@ class Records(ApprovalRecords, AlertRecords, ConfigRecords, UsageRecords, Activi
 
     async def decisions(self, wanted: DecisionFilter) -> Sequence[StoredDecision]:
         """Decisions, newest first; page on with ``before`` set to the last request id."""
-        ...
-
-    async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
-        """Accounts of a policy whose window has not ended, or is the last one."""
         ...
 
     async def policies(self) -> Sequence[Policy]:

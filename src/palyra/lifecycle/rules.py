@@ -5,7 +5,7 @@ sees half of one. Every change is on disk, with its audit entry, before the snap
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from palyra.budgets.policy import (
     unknown_target,
     unmatchable,
 )
+from palyra.budgets.problems import policy_problems
 from palyra.core.errors import (
     AlreadyExists,
     FieldError,
@@ -72,6 +73,18 @@ class Snapshot:
         return self.subjects.get(hash_key(clear))
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyVerdict:
+    """What would become of a budget if it was written now: ``policy`` where there are no ``problems``.
+
+    ``exists``: there is a budget of this id, which it would replace.
+    """
+
+    problems: Sequence[FieldError]
+    policy: Policy | None
+    exists: bool
+
+
 class Rules:
     """Owner of the snapshot and the only writer of policies and keys.
 
@@ -112,6 +125,16 @@ class Rules:
         key = self._keys.get(key_id)
         return self.snapshot.subjects.get(key.sha256) if key is not None else None
 
+    def principal_of(self, key_id: str) -> str | None:
+        """Whose key it is or was, None for what is the id of no key."""
+        key = self._keys.get(key_id)
+        return None if key is None else key.principal
+
+    def key_of(self, key_id: str) -> ApiKey | None:
+        """A key that is active now, by its id."""
+        key = self._keys.get(key_id)
+        return self.snapshot.keys.get(key.sha256) if key is not None else None
+
     async def load(self) -> None:
         """Read what was made through the API. A policy of the file hides a stored one of the same id."""
         stored = await self._records.policies()
@@ -137,6 +160,17 @@ class Rules:
         ReadOnly for a policy of the config file, VersionConflict.
         """
         return await self._alone(lambda: self._set_policy(dict(document), actor, expected_version))
+
+    async def check_policy(self, document: Mapping[str, object], *, actor: str) -> PolicyVerdict:
+        """Look at a budget as ``set_policy`` does, and change nothing."""
+        policy_id = document.get("id")
+        before = self.snapshot.policies.get(policy_id) if isinstance(policy_id, str) else None
+        problems = policy_problems(document, self._defaults, self._known())
+        if before is not None and before.origin == "file":
+            problems.append(FieldError("id", _read_only(before.id).message))
+        if problems:
+            return PolicyVerdict(problems, None, before is not None)
+        return PolicyVerdict((), await self._next_version(document, actor, before), before is not None)
 
     async def delete_policy(self, policy_id: str, *, actor: str, expected_version: int | None = None) -> None:
         """Take a policy out of force. Raises NotFound, ReadOnly, VersionConflict."""
@@ -194,6 +228,19 @@ class Rules:
         _check_version(before, expected)
         if before is not None and before.origin == "file":
             raise _read_only(before.id)
+        policy = await self._next_version(document, actor, before)
+        audit = AuditEntry(
+            "policy.updated" if before else "policy.created", policy.id, actor, _shown(before), _shown(policy)
+        )
+        await self._records.save_policy(policy, audit)
+        self._policies[policy.id] = policy
+        self._swap()
+        return policy
+
+    async def _next_version(
+        self, document: Mapping[str, object], actor: str, before: Policy | None
+    ) -> Policy:
+        """The policy as it would be stored. Raises FieldError."""
         draft = parse_policy(
             document,
             defaults=self._defaults,
@@ -209,14 +256,7 @@ class Rules:
         target = unknown_target(draft, known)
         if target is not None:
             raise FieldError(*target)
-        policy = replace(draft, version=await self._records.policy_version(draft.id) + 1)
-        audit = AuditEntry(
-            "policy.updated" if before else "policy.created", policy.id, actor, _shown(before), _shown(policy)
-        )
-        await self._records.save_policy(policy, audit)
-        self._policies[policy.id] = policy
-        self._swap()
-        return policy
+        return replace(draft, version=await self._records.policy_version(draft.id) + 1)
 
     async def _delete_policy(self, policy_id: str, actor: str, expected: int | None) -> None:
         before = self.snapshot.policies.get(policy_id)

@@ -1,8 +1,9 @@
 """Where one account of a budget stands, as a JSON document."""
 
+from palyra.alerts.forecast import Forecast
 from palyra.budgets.policy import Policy
 from palyra.budgets.terms import Metric, amount_fields
-from palyra.core.instant import isoformat
+from palyra.core.instant import Instant, isoformat
 from palyra.ledger.account import AccountKey, Balance
 from palyra.reports.explain import window_end
 
@@ -46,3 +47,24 @@ def account_document(
     for name, amount in amounts.items():
         document |= amount_fields(metric, name, amount)
     return document
+
+
+def forecast_fields(
+    policy: Policy, key: AccountKey, balance: Balance, seen: Forecast | None, now: Instant
+) -> dict[str, object]:
+    """How the window of an account will end, from what its forecast says; None where it cannot be told.
+
+    ``forecast`` is the balance that is expected at ``forecast_at``: the end of the window, or 31 days ahead
+    where that is later. ``exhausted_at`` is when the hard limit will be reached, None if it will not in this
+    window, or has been already.
+    """
+    metric, consumed = Metric(key.metric), balance.posted + balance.held
+    expected = None if seen is None else max(seen.expected, consumed)
+    exhausted_at = None
+    if seen is not None and policy.hard_limit is not None and consumed < policy.hard_limit:
+        exhausted_at = seen.exhausted_at
+    return {
+        **amount_fields(metric, "forecast", expected),
+        "forecast_at": None if seen is None else isoformat(seen.until),
+        "exhausted_at": None if exhausted_at is None else isoformat(max(exhausted_at, now)),
+    }

@@ -1,7 +1,7 @@
 """What a change of rules changed: the fields of two documents that are not the same."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 _DERIVED = ("_nano_usd", "_usd")
@@ -26,18 +26,29 @@ def changed_fields(
     return [each for each in changes if not _same(each.before, each.after)]
 
 
+def without_derived(changes: Sequence[FieldChange]) -> list[FieldChange]:
+    """The same, with amounts once: as they were written."""
+    names = {each.field for each in changes}
+    return [each for each in changes if not any(base in names for base in _bases(each.field))]
+
+
 def change_lines(before: Mapping[str, object] | None, after: Mapping[str, object] | None) -> list[str]:
     """The changed fields for people, one a line; amounts once, as they were written.
 
     A document that was made or is gone is one line of what was set in it.
     """
-    changes = changed_fields(before, after)
-    names = {each.field for each in changes}
-    shown = [each for each in changes if not any(base in names for base in _bases(each.field))]
+    shown = without_derived(changed_fields(before, after))
     if before is not None and after is not None:
-        return [f"{each.field}: {_told(each.before)} -> {_told(each.after)}" for each in shown]
-    said = (f"{each.field}={_told(each.before if after is None else each.after)}" for each in shown)
+        return [field_line(each, both=True) for each in shown]
+    said = (field_line(each, both=False) for each in shown)
     return [" ".join(said)] if shown else []
+
+
+def field_line(change: FieldChange, *, both: bool) -> str:
+    """One field for people: ``both`` values, or the one that is set where a document was made or is gone."""
+    if both:
+        return f"{change.field}: {_told(change.before)} -> {_told(change.after)}"
+    return f"{change.field}={_told(change.before if change.after is None else change.after)}"
 
 
 def _flat(document: Mapping[str, object], under: str = "") -> Iterator[tuple[str, object]]:

@@ -3,7 +3,6 @@
 The records come from ``palyra.lifecycle``; reports stand beside it and read the shapes only.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
         Settlement,
         StoredDecision,
     )
+    from palyra.lifecycle.decision_search import DecisionsFound
     from palyra.routing.choose import Option
 
 
@@ -67,6 +67,8 @@ def decision_row(stored: "StoredDecision") -> dict[str, object]:
     usage = settlement.usage if settlement else None
     return {
         **_head(stored),
+        "recommended_model": stored.decision.recommended_model,
+        "route": stored.decision.route,
         "input_tokens": usage.input_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,
         **money("cost", settlement.cost if settlement else None),
@@ -76,13 +78,19 @@ def decision_row(stored: "StoredDecision") -> dict[str, object]:
     }
 
 
-def decision_page(found: Sequence["StoredDecision"], limit: int) -> dict[str, object]:
-    """One page, newest first; ``next_cursor`` is None on the last. One more than ``limit`` may be given."""
-    shown = found[:limit]
-    more = len(found) > limit
+def decision_page(found: "DecisionsFound", limit: int) -> dict[str, object]:
+    """One page, newest first; ``next_cursor`` is None on the last. One more than ``limit`` may be given.
+
+    ``scanned_until``: the page is not full, for only the calls from then on were looked at.
+    """
+    shown, scanned = found.items[:limit], found.scanned
+    cursor = None if scanned is None else scanned.request_id
+    if len(found.items) > limit:
+        scanned, cursor = None, shown[-1].decision.request_id
     return {
         "items": [decision_row(each) for each in shown],
-        "next_cursor": shown[-1].decision.request_id if more else None,
+        "next_cursor": cursor,
+        "scanned_until": None if scanned is None else isoformat(scanned.at),
     }
 
 

@@ -1,15 +1,21 @@
 """Rollup sums as a JSON document: a total and its groups, the dearest first."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from palyra.core.errors import FieldError
 from palyra.core.instant import isoformat
+from palyra.core.latency import quantile_ms
 from palyra.reports.explain import money
 from palyra.reports.routing import percent
 from palyra.reports.usage_window import Stretch
 
 if TYPE_CHECKING:
+    from palyra.lifecycle.activity import LatencyCounts
+    from palyra.lifecycle.running import RunningTotals
     from palyra.lifecycle.usage import UsageTotals
 
 GROUPS = ("hour", "principal", "agent", "model", "provider")
@@ -34,6 +40,25 @@ _COUNTS = (
 _AMOUNTS = ("cost", "saved")
 
 
+_P95 = 950
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Sums of a stretch, by group or of all, and its calls by latency: None where they cannot be told."""
+
+    totals: Sequence["UsageTotals"]
+    latencies: Sequence["LatencyCounts"] | None
+
+    @property
+    def p95_ms(self) -> int | None:
+        """The latency that 95 of 100 calls did not exceed, at most an eighth off; None without calls."""
+        calls: Counter[int] = Counter()
+        for each in self.latencies or ():
+            calls.update(each.calls)
+        return quantile_ms(calls, _P95)
+
+
 def parse_groups(text: str) -> tuple[str, ...]:
     """Read ``principal,model``. Raises FieldError("group_by") for a word the rollups do not know."""
     groups = tuple(word.strip() for word in text.split(",") if word.strip())
@@ -44,28 +69,36 @@ def parse_groups(text: str) -> tuple[str, ...]:
 
 
 def summary_document(
-    totals: Sequence["UsageTotals"],
-    before: Sequence["UsageTotals"],
+    now: Period,
+    before: Period,
+    running: "RunningTotals",
     stretch: Stretch,
     group_by: Sequence[str],
 ) -> dict[str, object]:
     """Totals over a stretch, one entry per group, and what changed against the stretch ``before`` it.
 
     Costs in nano-USD and USD. ``unpriced`` counts the calls whose cost is unknown and that are therefore not
-    in ``cost`` (L6). ``saved`` is what routed calls would have cost more on their default models.
+    in ``cost`` (L6), ``running_unpriced`` those that are not in ``held_now``. ``saved`` is what routed calls
+    would have cost more on their default models.
     """
+    totals = now.totals
     ordered = sorted(totals, key=lambda each: (-each.cost, -each.requests, sorted(each.group.items())))
     return {
         "since": isoformat(stretch.since),
         "until": isoformat(stretch.until),
         "group_by": list(group_by),
         "totals": sums_document(totals),
+        "p95_latency_ms": now.p95_ms,
+        "running": running.calls,
+        "running_unpriced": running.unpriced,
+        **money("held_now", running.held),
         "previous": {
             "since": isoformat(stretch.before.since),
             "until": isoformat(stretch.before.until),
-            "totals": sums_document(before),
+            "totals": sums_document(before.totals),
+            "p95_latency_ms": before.p95_ms,
         },
-        "change": _change(totals, before),
+        "change": _change(totals, before.totals),
         "groups": [{"group": dict(each.group), **sums_document((each,))} for each in ordered]
         if group_by
         else [],
@@ -74,7 +107,14 @@ def summary_document(
 
 def sums_document(totals: Sequence["UsageTotals"]) -> dict[str, object]:
     """The figures of all of ``totals`` together: counts, and cost and savings in nano-USD and USD."""
-    return _counts(totals) | _amount("cost", totals) | _amount("saved", totals)
+    average = {"average_latency_ms": average_latency_ms(totals)}
+    return _counts(totals) | average | _amount("cost", totals) | _amount("saved", totals)
+
+
+def average_latency_ms(totals: Sequence["UsageTotals"]) -> int | None:
+    """The mean of the timed calls in milliseconds, half-even; None without any."""
+    timed = sum(each.timed for each in totals)
+    return round(Fraction(sum(each.latency_ms for each in totals), timed)) if timed else None
 
 
 def _amount(name: str, totals: Sequence["UsageTotals"]) -> dict[str, object]:
@@ -93,4 +133,8 @@ def _change(totals: Sequence["UsageTotals"], before: Sequence["UsageTotals"]) ->
         more = sum(getattr(each, name) for each in totals) - old
         document |= money(name, more) if name in _AMOUNTS else {name: more}
         document[f"{name}_percent"] = percent(more, abs(old))
+    slow, slower = average_latency_ms(before), average_latency_ms(totals)
+    later = None if slow is None or slower is None else slower - slow
+    document["average_latency_ms"] = later
+    document["average_latency_ms_percent"] = None if later is None else percent(later, slow or 0)
     return document

@@ -32,8 +32,8 @@ def read_stretch(since: str | None, until: str | None, now: Instant) -> Stretch:
     Raises FieldError("since") or FieldError("until").
     """
     # One past now: what is counted in this very hour belongs to it.
-    end = Instant(now + 1) if until is None else _read("until", until, now)
-    start = _read("since", since if since is not None else DEFAULT_SPAN, end)
+    end = Instant(now + 1) if until is None else read_time("until", until, now)
+    start = read_time("since", since if since is not None else DEFAULT_SPAN, end)
     if start >= end:
         raise FieldError("since", "must be before 'until'.")
     if end - start > SPAN_DAYS_MAX * DAY_NS:
@@ -41,7 +41,8 @@ def read_stretch(since: str | None, until: str | None, now: Instant) -> Stretch:
     return Stretch(start, end)
 
 
-def _read(field: str, text: str, before: Instant) -> Instant:
+def read_time(field: str, text: str, before: Instant) -> Instant:
+    """A time, or the one that is a span such as ``24h`` before another one. Raises FieldError(field)."""
     span = _SPAN.fullmatch(text)
     if span is not None:
         found = before - int(span[1]) * _UNITS[span[2]]

@@ -47,13 +47,15 @@ class KeptActivity:
         found = [TagTotals(*names, *figures) for names, figures in sums.items()]
         return sorted(found, key=lambda each: (-each.cost, each.tag, each.value))
 
-    async def latencies(self, since: Instant, until: Instant) -> Sequence[LatencyCounts]:
+    async def latencies(
+        self, since: Instant, until: Instant, provider: str | None = None, model: str | None = None
+    ) -> Sequence[LatencyCounts]:
         """See ``ActivityRecords.latencies``."""
         counts: dict[tuple[str, str], Counter[int]] = {}
         for added in self._kept_sums():
-            for hour, provider, model, bucket, calls in added.latencies:
-                if since <= hour < until:
-                    counts.setdefault((provider, model), Counter())[bucket] += calls
+            for hour, *names, bucket, calls in added.latencies:
+                if since <= hour < until and provider in (None, names[0]) and model in (None, names[1]):
+                    counts.setdefault((names[0], names[1]), Counter())[bucket] += calls
         return [LatencyCounts(*names, dict(counts[names])) for names in sorted(counts)]
 
     def _kept_sessions(self) -> dict[tuple[str, str], SessionTotals]:

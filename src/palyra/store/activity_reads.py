@@ -49,7 +49,9 @@ def sum_tags(connection: Connection, since: Instant, until: Instant, tag: str | 
     return [TagTotals(**row) for row in connection.execute(query).mappings()]
 
 
-def count_latencies(connection: Connection, since: Instant, until: Instant) -> Sequence[LatencyCounts]:
+def count_latencies(
+    connection: Connection, since: Instant, until: Instant, provider: str | None, model: str | None
+) -> Sequence[LatencyCounts]:
     """See ``ActivityRecords.latencies``."""
     names = latencies.c.provider, latencies.c.model
     query = (
@@ -58,6 +60,9 @@ def count_latencies(connection: Connection, since: Instant, until: Instant) -> S
         .group_by(*names, latencies.c.bucket)
         .order_by(*names)
     )
+    for column, value in zip(names, (provider, model), strict=True):
+        if value is not None:
+            query = query.where(column == value)
     rows = connection.execute(query).all()
     return [
         LatencyCounts(provider, model, {row.bucket: row.calls for row in group})

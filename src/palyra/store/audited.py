@@ -7,10 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from palyra.core.instant import Instant
-from palyra.store.page import Audited, Record, read_record
-
-_BEGINNING = b'["audit",'
-"""No other record begins so, and no text has it: quotes in a text are escaped."""
+from palyra.store.page import AUDITED, Audited, Record, read_record
 
 
 class Wanted(NamedTuple):
@@ -62,7 +59,7 @@ class ChangesFound:
     def read(self, line: bytes) -> None:
         """Look through one line."""
         # Most pages have nothing but calls, and are not worth reading.
-        if _BEGINNING not in line:
+        if AUDITED not in line:
             return
         page = _entries_of.decode(line)
         for place, entry in enumerate(page.entries):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from palyra.ledger.account import AccountKey
 from palyra.lifecycle.decision import CallState
-from palyra.store.page import JournalPage, Packer, link
+from palyra.store.page import AUDITED, Audited, JournalPage, Packer, link, read_record
 from palyra.store.write import Filed, Write
 
 Row = tuple[object, ...]
@@ -22,6 +22,8 @@ class Chapter(NamedTuple):
     """Of the page of documents."""
     documents: bytes | None
     calls: list[Row]
+    changes: list[Row]
+    """Of rules: at, record, page, what, kind, ref, actor."""
 
 
 class Chain:
@@ -44,7 +46,8 @@ class Chain:
         documents, calls = _file(batch, number)
         page = self._page(batch, number if documents else 0)
         packed = self._packer.pack(documents) if documents else None
-        return Chapter(page, number, packed, calls)
+        changes = [] if page is None else _changes(batch, page.seq)
+        return Chapter(page, number, packed, calls, changes)
 
     def follow(self, batch: Sequence[Write], chapter: Chapter) -> None:
         """The commit is on disk: go on after it."""
@@ -102,6 +105,22 @@ def _file(batch: Sequence[Write], page: int) -> tuple[list[bytes], list[Row]]:
             rows.append(_row(call, state, page, len(documents), write.reservation))
         documents.append(write.document)
     return documents, rows
+
+
+def _changes(batch: Sequence[Write], seq: int) -> list[Row]:
+    """Where the changes of rules stand that a batch journals on the page that begins with record ``seq``."""
+    # Only what is no call runs statements of its own, and that is rare.
+    if not any(write.statements for write in batch):
+        return []
+    rows: list[Row] = []
+    lines = (write.line for write in batch if write.line is not None)
+    for record, line in enumerate(lines, start=seq):
+        if line.startswith(AUDITED):
+            change = read_record(line)
+            if isinstance(change, Audited):
+                what = change.kind.partition(".")[0]
+                rows.append((change.at, record, seq, what, change.kind, change.ref, change.actor))
+    return rows
 
 
 def _row(

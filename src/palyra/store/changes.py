@@ -6,6 +6,7 @@ first wins, and the other is told so.
 
 from palyra.alerts.alert import Alert, AlertState, Notice, NoticeState
 from palyra.approvals.approval import Approval, State
+from palyra.lifecycle.signed_in import SignIn
 from palyra.store import codec
 from palyra.store.write import Statement
 
@@ -88,6 +89,22 @@ def configured_change(name: str, before: str | None, after: str | None) -> State
     if before is None:
         raise ValueError(f"nothing is recorded of {name}, before or after")
     return Statement("delete_configured", (name, before), compares=True)
+
+
+def sign_in_changes(sign_in: SignIn, most: int) -> tuple[Statement, ...]:
+    """Store a new sign-in, and drop those that are over and the oldest of its key beyond ``most``."""
+    made = Statement(
+        "insert_sign_in",
+        (
+            sign_in.token_sha256,
+            sign_in.key_id,
+            sign_in.seal,
+            sign_in.signed_in_at,
+            sign_in.expires_at,
+        ),
+    )
+    old = Statement("drop_old_sign_ins", (sign_in.signed_in_at,))
+    return made, Statement("trim_sign_ins", (sign_in.key_id, most)), old
 
 
 def _versioned(kind: str, ref: str, version: int, *columns: str | int | None) -> Statement:

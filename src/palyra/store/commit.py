@@ -43,6 +43,8 @@ class Committer:
         for statements, rows in tables:
             if rows:
                 sql.store(execute, statements, rows)
+        for change in chapter.changes:
+            execute(sql.SAVE_CHANGE, change)
         for write in batch:
             if write.claim is not None:
                 execute(*sql.claim(write.claim))

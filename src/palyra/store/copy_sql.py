@@ -250,6 +250,11 @@ FROM sessions
 """,
     ),
     Rest(
+        "changes",
+        ("at", "node", "record", "page", "what", "kind", "ref", "actor"),
+        "SELECT at, node, record, page, what, kind, ref, actor FROM changes",
+    ),
+    Rest(
         "policies",
         ("id", "version", "deleted", "body"),
         "SELECT id, version, deleted, body FROM policies",
@@ -272,6 +277,7 @@ FROM sessions
     ),
     Rest("configured", ("name", "body"), "SELECT name, body FROM configured"),
 )
+"""Sign-ins are left out: whoever used the old daemon signs in at the new one."""
 
 # Both sides.
 
@@ -332,6 +338,9 @@ FROM sessions
 """,
         "accounts": ACCOUNT_FIGURES,
         "idempotency": "SELECT count(*), coalesce(sum(finished), 0) FROM idempotency",
+        "changes": """
+SELECT count(*), coalesce(sum(record), 0), coalesce(sum(page), 0), coalesce(sum(length(ref)), 0) FROM changes
+""",
         "policies": "SELECT count(*), coalesce(sum(version), 0), coalesce(sum(deleted), 0) FROM policies",
         "keys": "SELECT count(*) FROM keys",
         # Milliseconds: sums of nanoseconds have no room in 64 bits.
@@ -380,6 +389,7 @@ SELECT EXISTS (SELECT FROM nodes) OR EXISTS (SELECT FROM journal) OR EXISTS (SEL
   OR EXISTS (SELECT FROM keys) OR EXISTS (SELECT FROM approvals) OR EXISTS (SELECT FROM alerts)
   OR EXISTS (SELECT FROM notices) OR EXISTS (SELECT FROM configured) OR EXISTS (SELECT FROM latencies)
   OR EXISTS (SELECT FROM tag_rollups) OR EXISTS (SELECT FROM sessions) OR EXISTS (SELECT FROM half_days)
+  OR EXISTS (SELECT FROM changes)
 """
 COPY_NODE: Final = "SELECT name, holder FROM nodes WHERE id = 0"
 OTHER_NODES: Final = "SELECT name FROM nodes WHERE id <> 0 ORDER BY id LIMIT 1"
@@ -395,5 +405,5 @@ SWITCH_RULES: Final = "UPDATE rules SET version = version + 1"
 SWITCH_REVISION: Final = "UPDATE alembic_version SET version_num = $1"
 ANALYZE: Final = """
 ANALYZE journal, documents, decisions, rollups, half_days, latencies, tag_rollups, sessions, accounts, slices,
-  idempotency, approvals, alerts, notices
+  idempotency, approvals, alerts, notices, changes
 """

@@ -1,4 +1,4 @@
-"""Approvals, alerts, notices and recorded configuration in memory, changed by the statements of a write."""
+"""Approvals, alerts, notices, sign-ins and configuration in memory, changed by the statements of a write."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -7,6 +7,8 @@ from palyra.alerts.alert import Alert, AlertState, Notice, NoticeState
 from palyra.approvals.approval import Approval, State
 from palyra.core.instant import Instant
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
+from palyra.lifecycle.signed_in import SignIn
+from palyra.lifecycle.topics import StoredFigures
 from palyra.store import codec
 from palyra.store.changes import alert_over_at, notice_over_at, open_until
 from palyra.store.write import Statement
@@ -20,6 +22,7 @@ class Kept:
         self.alerts: dict[str, Alert] = {}
         self.notices: dict[str, Notice] = {}
         self.configured: dict[str, str] = {}
+        self.sign_ins: dict[str, SignIn] = {}
 
     def run(self, statements: Sequence[Statement]) -> bool:
         """Change all that these say, or nothing, where one of them was overtaken: then False."""
@@ -53,6 +56,9 @@ class Kept:
                 return True
 
     def _change(self, statement: Statement) -> None:
+        if statement.name.endswith(("sign_in", "sign_ins")):
+            self._change_sign_ins(statement)
+            return
         match statement.name, statement.parameters:
             case "insert_approval" | "update_approval", (str(ref), *_, str(text)):
                 self.approvals[ref] = codec.approval_from(text)
@@ -70,6 +76,23 @@ class Kept:
             case "drop_notices", (int(before),):
                 sent = self.notices.items()
                 self.notices = {ref: each for ref, each in sent if not _is_old(notice_over_at(each), before)}
+            case _:
+                pass
+
+    def _change_sign_ins(self, statement: Statement) -> None:
+        match statement.name, statement.parameters:
+            case "insert_sign_in", (str(ref), str(key_id), str(seal), int(at), int(ends)):
+                self.sign_ins[ref] = SignIn(ref, key_id, seal, Instant(at), Instant(ends))
+            case "trim_sign_ins", (str(key_id), int(most)):
+                mine = [each for each in self.sign_ins.values() if each.key_id == key_id]
+                mine.sort(key=lambda each: (-each.signed_in_at, each.token_sha256))
+                for each in mine[most:]:
+                    del self.sign_ins[each.token_sha256]
+            case "drop_sign_in", (str(ref),):
+                self.sign_ins.pop(ref, None)
+            case "drop_old_sign_ins", (int(now),):
+                live = self.sign_ins.items()
+                self.sign_ins = {ref: each for ref, each in live if each.expires_at > now}
             case _:
                 pass
 
@@ -110,7 +133,13 @@ class KeptRecords:
             "policy_id": wanted.policy_id,
             "principal": wanted.principal,
         }
-        return _newest(self.kept.alerts, equals, wanted.before, wanted.limit)
+        seen = wanted.acknowledged
+        rows = {
+            ref: each
+            for ref, each in self.kept.alerts.items()
+            if seen is None or seen == (each.acknowledged is not None)
+        }
+        return _newest(rows, equals, wanted.before, wanted.limit)
 
     async def due_notices(self, now: Instant, limit: int, busy: Collection[str] = ()) -> Sequence[Notice]:
         """See ``AlertRecords.due_notices``."""
@@ -130,6 +159,21 @@ class KeptRecords:
     async def configured(self) -> Mapping[str, str]:
         """See ``ConfigRecords.configured``."""
         return dict(sorted(self.kept.configured.items()))
+
+    async def figures(self, now: Instant) -> StoredFigures:
+        """See ``FigureRecords.figures``."""
+        approvals = [(each.id, each.version) for each in await self.open_approvals(now)]
+        alerts = [(each.id, each.version) for each in self.kept.alerts.values()]
+        last = max(self.kept.approvals, default=None)
+        return StoredFigures(self._calls_kept(), (last, *approvals), tuple(alerts))
+
+    def _calls_kept(self) -> int:
+        """How often anything became known of a call."""
+        raise NotImplementedError
+
+    async def sign_in(self, token_sha256: str) -> SignIn | None:
+        """See ``SignInRecords.sign_in``."""
+        return self.kept.sign_ins.get(token_sha256)
 
 
 def _follows(rows: Mapping[str, Any], made: Approval | Alert | Notice) -> bool:

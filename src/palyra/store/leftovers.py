@@ -1,6 +1,6 @@
 """What a journal leaves open: reservations that no record resolves, and the decisions behind them. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -25,20 +25,24 @@ def unresolved(pages: Iterable[JournalPage]) -> list[tuple[JournalPage, dict[str
     """The pages (without their bodies) that have pending reservations, and those; in their order."""
     held: dict[str, tuple[JournalPage, bytes]] = {}
     for page in pages:
-        if not page.records:
-            continue
-        for line in unpack(page.body):
-            head = _head.decode(line)
-            if head.kind == EventKind.RESERVE:
-                held[head.ref] = page._replace(body=b""), line
+        for is_reservation, request_id, line in heads_of(page):
+            if is_reservation:
+                held[request_id] = page._replace(body=b""), line
             else:
-                held.pop(head.ref, None)
+                held.pop(request_id, None)
     found: dict[int, tuple[JournalPage, dict[str, Reserved]]] = {}
     for request_id, (page, line) in held.items():
         reserved = read_record(line)
         if isinstance(reserved, Reserved):
             found.setdefault(page.seq, (page, {}))[1][request_id] = reserved
     return list(found.values())
+
+
+def heads_of(page: JournalPage) -> Iterator[tuple[bool, str, bytes]]:
+    """Of each record of a page: whether it is a reservation, the call that it is about, and its line."""
+    for line in unpack(page.body) if page.records else ():
+        head = _head.decode(line)
+        yield head.kind == EventKind.RESERVE, head.ref, line
 
 
 def decisions_of(page: JournalPage, documents: Sequence[bytes]) -> dict[str, Filed]:

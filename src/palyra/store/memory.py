@@ -4,13 +4,14 @@ It keeps the very writes that SQLite would store and answers questions from them
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from palyra.budgets.policy import Policy
 from palyra.core.errors import LedgerUnavailable
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.ledger.book import Book
+from palyra.lifecycle.changes import Change, ChangeFilter, ChangePlace
 from palyra.lifecycle.decision import (
     CallState,
     Decision,
@@ -18,14 +19,17 @@ from palyra.lifecycle.decision import (
     read_decision,
     read_settlement,
 )
-from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
+from palyra.lifecycle.ports import AuditEntry, DecisionFilter
+from palyra.lifecycle.standing import AccountStatus, OpenWindow, Standing
 from palyra.lifecycle.usage import CELL, UsageTotals, check_groups
 from palyra.store.activity_kept import KeptActivity
 from palyra.store.derived import Derived, counted, derived
 from palyra.store.history import MemoryHistory
 from palyra.store.kept import Kept, KeptRecords
 from palyra.store.ledger import JournaledLedger, resolve
-from palyra.store.records import JournaledRecords, matches, newest
+from palyra.store.page import AUDITED, Audited, read_record
+from palyra.store.records import JournaledRecords, matches, newest, together
 from palyra.store.usage_kept import KeptUsage, Rollup
 from palyra.store.write import RollupDelta, RollupKey, Write, superseded
 
@@ -98,6 +102,11 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
         stored = [each for each in self._stored().values() if matches(each, wanted)]
         return newest(wanted, self._pending(wanted), stored)
 
+    async def search_decisions(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        """See ``DecisionSearch.search_decisions``."""
+        stored = [each for each in self._stored().values() if matches(each, wanted) and inside.has(each)]
+        return together(wanted, inside, self._pending(wanted), DecisionsFound(stored, None))
+
     async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         """See ``Records.usage``."""
         check_groups(group_by)
@@ -114,12 +123,12 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         """See ``Records.accounts``."""
-        found = [
-            AccountStatus(key, account.window_end, account.balance())
-            for key, account in self._book.accounts.items()
-            if key.policy_id == policy_id
-        ]
+        found = [each for each in self._accounts() if each.key.policy_id == policy_id]
         return sorted(found, key=lambda each: (-each.key.window_start, each.key.entity))
+
+    async def standing(self, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
+        """See ``StandingRecords.standing``."""
+        return standings(self._accounts(), windows, most)
 
     async def policies(self) -> Sequence[Policy]:
         """See ``Records.policies``."""
@@ -151,6 +160,29 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
         await super().save_key(key, audit)
         self._keys[key.id] = key
 
+    async def changes(self, wanted: ChangeFilter) -> Sequence[Change]:
+        """See ``ChangeRecords.changes``."""
+        lines = [write.line for write in self._journaled.writes if write.line is not None]
+        audited = (
+            (record, read_record(line)) for record, line in enumerate(lines, 1) if line.startswith(AUDITED)
+        )
+        return newest_changes(
+            [
+                Change(
+                    ChangePlace(each.at, 0, record), each.kind, each.ref, each.actor, each.before, each.after
+                )
+                for record, each in audited
+                if isinstance(each, Audited)
+            ],
+            wanted,
+        )
+
+    def _accounts(self) -> list[AccountStatus]:
+        return [
+            AccountStatus(key, account.window_end, account.balance())
+            for key, account in self._book.accounts.items()
+        ]
+
     def _kept_rollups(self) -> list[Rollup]:
         return [
             Rollup(
@@ -177,8 +209,44 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
                 found[call.id] = StoredDecision(decisions[call.id], state, end)
         return found
 
+    def _calls_kept(self) -> int:
+        return sum(1 for write in self._journaled.writes if write.call is not None)
+
     def _kept_sums(self) -> Sequence[Derived]:
         return [derived(counted([write])) for write in self._journaled.writes]
 
     def _rollups(self) -> list[tuple[RollupKey, RollupDelta]]:
         return [write.rollup for write in self._journaled.writes if write.rollup is not None]
+
+
+def standings(
+    accounts: Iterable[AccountStatus], windows: Sequence[OpenWindow], most: int
+) -> Mapping[str, Standing]:
+    """See ``StandingRecords.standing``: those of ``accounts``."""
+    wanted = {(each.policy_id, each.metric, each.start) for each in windows}
+    found: dict[str, list[AccountStatus]] = {}
+    for each in accounts:
+        if (each.key.policy_id, each.key.metric, each.key.window_start) in wanted:
+            found.setdefault(each.key.policy_id, []).append(each)
+
+    def order(each: AccountStatus) -> tuple[int, str]:
+        return -(each.balance.posted + each.balance.held), each.key.entity
+
+    return {
+        policy_id: Standing(sorted(some, key=order)[:most], len(some)) for policy_id, some in found.items()
+    }
+
+
+def newest_changes(changes: Iterable[Change], wanted: ChangeFilter) -> list[Change]:
+    """See ``ChangeRecords.changes``: those of ``changes``."""
+    found = [
+        each
+        for each in changes
+        if wanted.kind in (None, each.kind, each.kind.partition(".")[0])
+        and wanted.ref in (None, each.ref)
+        and wanted.actor in (None, each.actor)
+        and (wanted.since is None or wanted.since <= each.place.at)
+        and (wanted.until is None or each.place.at < wanted.until)
+        and (wanted.before is None or each.place < wanted.before)
+    ]
+    return sorted(found, key=lambda each: each.place, reverse=True)[: wanted.limit]

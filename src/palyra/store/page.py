@@ -31,6 +31,9 @@ class Audited(msgspec.Struct, frozen=True, array_like=True, tag="audit"):
 
 Record = LedgerEvent | Audited
 
+AUDITED = b'["audit",'
+"""How the line of a change begins. No other record begins so, and no text has it: quotes are escaped."""
+
 _record = msgspec.json.Decoder(Reserved | Settled | Released | Expired | Audited)
 
 

@@ -3,14 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, union_all
 
 from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
 from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey, Balance
 from palyra.lifecycle.decision import CallState, StoredDecision, read_decision, read_settlement
-from palyra.lifecycle.ports import AccountStatus, AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
+from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
+from palyra.lifecycle.standing import AccountStatus, OpenWindow, Standing
 from palyra.store import codec
 from palyra.store.page import line_of, unpack
 from palyra.store.schema import alerts, approvals, balances, decisions, documents, notices
@@ -34,7 +35,11 @@ def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[S
         query = query.where(decisions.c.request_id < wanted.before)
     if wanted.first is not None:
         query = query.where(decisions.c.request_id >= wanted.first)
-    rows = connection.execute(query).all()
+    return stored_decisions(connection, connection.execute(query).all())
+
+
+def stored_decisions(connection: Connection, rows: Sequence[Row[Any]]) -> list[StoredDecision]:
+    """What these rows of the calls lead to."""
     pages = _pages(
         connection,
         {(row.node, page) for row in rows for page in (row.page, row.end_page) if page is not None},
@@ -50,15 +55,31 @@ def list_accounts(connection: Connection, policy_id: str) -> Sequence[AccountSta
         .order_by(balances.c.window_start.desc(), balances.c.entity)
         .limit(ACCOUNTS_SHOWN_MAX)
     )
-    return [
-        AccountStatus(
-            AccountKey(row.policy_id, row.metric, row.entity, row.window_start),
-            Instant(row.window_end),
-            Balance(row.posted, row.held, row.shadow_posted, row.shadow_held),
-            row.sliced,
+    return [_account(row) for row in connection.execute(query)]
+
+
+def list_standing(connection: Connection, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
+    """See ``StandingRecords.standing``. A select for each window: so each is found by the key."""
+    if not windows:
+        return {}
+    selects = [
+        select(balances, func.count().over().label("total"))
+        .where(
+            balances.c.policy_id == each.policy_id,
+            balances.c.metric == each.metric,
+            balances.c.window_start == each.start,
         )
-        for row in connection.execute(query)
+        .order_by((balances.c.posted + balances.c.held).desc(), balances.c.entity)
+        .limit(most)
+        .subquery()
+        for each in windows
     ]
+    totals: dict[str, int] = {}
+    found: dict[str, list[AccountStatus]] = {}
+    for row in connection.execute(union_all(*(select(each) for each in selects))):
+        totals[row.policy_id] = row.total
+        found.setdefault(row.policy_id, []).append(_account(row))
+    return {policy_id: Standing(accounts, totals[policy_id]) for policy_id, accounts in found.items()}
 
 
 def list_approvals(connection: Connection, wanted: ApprovalFilter) -> Sequence[Approval]:
@@ -76,9 +97,12 @@ def list_alerts(connection: Connection, wanted: AlertFilter) -> Sequence[Alert]:
         "policy_id": wanted.policy_id,
         "principal": wanted.principal,
     }
-    return [
-        codec.alert_from(body) for body in _bodies(connection, alerts, equals, wanted.before, wanted.limit)
-    ]
+    seen: tuple[ColumnElement[bool], ...] = ()
+    if wanted.acknowledged is not None:
+        is_seen = alerts.c.body.contains(codec.ACKNOWLEDGED, autoescape=True)
+        seen = (is_seen if wanted.acknowledged else ~is_seen,)
+    bodies = _bodies(connection, alerts, equals, wanted.before, wanted.limit, seen)
+    return [codec.alert_from(body) for body in bodies]
 
 
 def list_notices(connection: Connection, wanted: NoticeFilter) -> Sequence[Notice]:
@@ -89,11 +113,25 @@ def list_notices(connection: Connection, wanted: NoticeFilter) -> Sequence[Notic
     ]
 
 
+def _account(row: Row[Any]) -> AccountStatus:
+    return AccountStatus(
+        AccountKey(row.policy_id, row.metric, row.entity, row.window_start),
+        Instant(row.window_end),
+        Balance(row.posted, row.held, row.shadow_posted, row.shadow_held),
+        row.sliced,
+    )
+
+
 def _bodies(
-    connection: Connection, table: Table, equals: Mapping[str, str | None], before: str | None, limit: int
+    connection: Connection,
+    table: Table,
+    equals: Mapping[str, str | None],
+    before: str | None,
+    limit: int,
+    more: Sequence[ColumnElement[bool]] = (),
 ) -> Sequence[str]:
-    """The newest rows that have these values; None is any."""
-    query = select(table.c.body).order_by(table.c.id.desc()).limit(limit)
+    """The newest rows that have these values, and for which ``more`` holds; None is any value."""
+    query = select(table.c.body).where(*more).order_by(table.c.id.desc()).limit(limit)
     for column, value in equals.items():
         if value is not None:
             query = query.where(table.c[column] == str(value))

@@ -15,9 +15,18 @@ from palyra.lifecycle.decision import (
     read_decision,
     read_settlement,
 )
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import AuditEntry, DecisionFilter, IdempotencyEntry
+from palyra.lifecycle.running import RunningFilter, RunningTotals, running_totals
+from palyra.lifecycle.signed_in import SignIn
 from palyra.store import codec
-from palyra.store.changes import alert_change, approval_change, configured_change, notice_change
+from palyra.store.changes import (
+    alert_change,
+    approval_change,
+    configured_change,
+    notice_change,
+    sign_in_changes,
+)
 from palyra.store.ledger import Journal, JournaledLedger, write_down
 from palyra.store.page import Audited, unpack
 from palyra.store.write import Filed, Statement, Write, denial_delta, rollup_key
@@ -50,6 +59,10 @@ class JournaledRecords:
     def input_ratio(self, provider: str, model: str) -> float | None:
         """See ``Records.input_ratio``."""
         return self._ledger.input_ratio(provider, model)
+
+    async def running(self, wanted: RunningFilter) -> RunningTotals:
+        """See ``RunningRecords.running``."""
+        return running_totals([call.decision for call in self._ledger.open_calls], wanted)
 
     async def save_policy(self, policy: Policy, audit: AuditEntry) -> None:
         """See ``Records.save_policy``."""
@@ -86,6 +99,18 @@ class JournaledRecords:
     ) -> None:
         """See ``ConfigRecords.record_configured``. Raises ValueError where nothing is to be recorded."""
         await self._written((configured_change(name, before, after),), audit)
+
+    async def save_sign_in(self, sign_in: SignIn, most: int) -> None:
+        """See ``SignInRecords.save_sign_in``."""
+        await self._written(sign_in_changes(sign_in, most), None)
+
+    async def drop_sign_in(self, token_sha256: str) -> None:
+        """See ``SignInRecords.drop_sign_in``."""
+        await self._written((Statement("drop_sign_in", (token_sha256,)),), None)
+
+    async def drop_old_sign_ins(self, now: Instant) -> None:
+        """See ``SignInRecords.drop_old_sign_ins``."""
+        await self._written((Statement("drop_old_sign_ins", (now,)),), None)
 
     def _statement(self, name: str, *parameters: str | int | None) -> Statement:
         return Statement(name, parameters)
@@ -130,6 +155,20 @@ def newest(
     """One list of both, the newest first. A call that ended in between is there once, with its end."""
     found = {each.decision.request_id: each for each in (*pending, *stored)}
     return [found[request_id] for request_id in sorted(found, reverse=True)[: wanted.limit]]
+
+
+def together(
+    wanted: DecisionFilter, inside: Inside, pending: Sequence[StoredDecision], stored: DecisionsFound
+) -> DecisionsFound:
+    """The same of a search: calls that run and are behind its end are left to a later page."""
+    scanned = stored.scanned
+    reached = [
+        each
+        for each in pending
+        if inside.has(each) and (scanned is None or each.decision.request_id > scanned.request_id)
+    ]
+    items = newest(wanted, reached, stored.items)
+    return DecisionsFound(items, None if len(items) == wanted.limit else scanned)
 
 
 def matches(stored: StoredDecision, wanted: DecisionFilter) -> bool:

@@ -204,6 +204,27 @@ sessions = Table(
 )
 """``agent`` and ``model`` are those of its last call."""
 
+changes = Table(
+    "changes",
+    metadata,
+    Column("at", BigInteger, primary_key=True),
+    Column("node", BigInteger, primary_key=True),
+    Column("record", BigInteger, primary_key=True),
+    Column("page", BigInteger, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("ref", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Index("changes_by_what", "what", "at", "node", "record"),
+    Index("changes_by_ref", "ref", "at", "node", "record"),
+    Index("changes_by_actor", "actor", "at", "node", "record"),
+    sqlite_with_rowid=False,
+)
+"""Where changes of rules stand: record ``record`` of a node's journal, on the page that begins with ``page``.
+
+``what`` is the first word of the ``kind``.
+"""
+
 policies = Table(
     "policies",
     metadata,
@@ -273,6 +294,20 @@ notices = Table(
 """``over_at``: when it was sent."""
 Index("notices_due", notices.c.due_at, sqlite_where=notices.c.state == "waiting")
 Index("notices_over", notices.c.over_at)
+
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    Column("token_sha256", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("seal", Text, nullable=False),
+    Column("signed_in_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("sign_ins_by_key", "key_id", "signed_in_at"),
+    Index("sign_ins_over", "expires_at"),
+    sqlite_with_rowid=False,
+)
+"""Of the console: ``seal`` binds the token to the key of that moment. Neither of them is here."""
 
 configured = Table(
     "configured",

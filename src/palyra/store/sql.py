@@ -144,6 +144,10 @@ ON CONFLICT DO UPDATE SET
 DERIVED: Final = (UPSERT_ROLLUPS, UPSERT_HALF_DAYS, UPSERT_LATENCIES, UPSERT_TAGS, UPSERT_SESSIONS)
 """In the order of ``Derived``."""
 
+SAVE_CHANGE: Final = """
+INSERT INTO changes (at, node, record, page, what, kind, ref, actor) VALUES (?, 0, ?, ?, ?, ?, ?, ?)
+"""
+
 SAVE_CLAIM: Final = """
 INSERT INTO idempotency (principal, key, fingerprint, request_id, finished, expires_at)
 VALUES (?, ?, ?, ?, ?, ?)
@@ -189,6 +193,16 @@ WHERE id = ?1 AND version = ?2 - 1
     "insert_configured": "INSERT INTO configured (name, body) VALUES (?, ?) ON CONFLICT DO NOTHING",
     "update_configured": "UPDATE configured SET body = ?3 WHERE name = ?1 AND body = ?2",
     "delete_configured": "DELETE FROM configured WHERE name = ? AND body = ?",
+    "insert_sign_in": """
+INSERT INTO sign_ins (token_sha256, key_id, seal, signed_in_at, expires_at) VALUES (?, ?, ?, ?, ?)
+""",
+    "trim_sign_ins": """
+DELETE FROM sign_ins WHERE key_id = ?1 AND token_sha256 NOT IN (
+  SELECT token_sha256 FROM sign_ins WHERE key_id = ?1 ORDER BY signed_in_at DESC, token_sha256 LIMIT ?2
+)
+""",
+    "drop_sign_in": "DELETE FROM sign_ins WHERE token_sha256 = ?",
+    "drop_old_sign_ins": "DELETE FROM sign_ins WHERE expires_at <= ?",
 }
 
 ACCOUNTS: Final = """
@@ -222,6 +236,24 @@ ORDER BY due_at, id LIMIT ?
 """,
     "notice": "SELECT body FROM notices WHERE id = ?",
     "configured": "SELECT name, body FROM configured ORDER BY name",
+    "journal_pages": """
+SELECT 0, seq, body FROM journal WHERE seq IN (SELECT json_extract(value, '$[1]') FROM json_each(?))
+""",
+    # Through indexes only: closed approvals and alerts that are over may be many.
+    "figures": """
+SELECT calls, last_approval, open_approvals, approval_versions, last_alert, firing, alert_versions, over_at
+FROM (SELECT coalesce(max(page), 0) AS calls FROM documents),
+  (SELECT max(id) AS last_approval FROM approvals),
+  (SELECT count(*) AS open_approvals, sum(version) AS approval_versions
+   FROM approvals INDEXED BY approvals_open WHERE open_until > ?),
+  (SELECT max(id) AS last_alert FROM alerts),
+  (SELECT count(*) AS firing, sum(version) AS alert_versions
+   FROM alerts INDEXED BY alerts_firing WHERE state = 'firing'),
+  (SELECT max(over_at) AS over_at FROM alerts INDEXED BY alerts_over)
+""",
+    "sign_in": """
+SELECT token_sha256, key_id, seal, signed_in_at, expires_at FROM sign_ins WHERE token_sha256 = ?
+""",
 }
 """What ``StoredRecords`` reads."""
 

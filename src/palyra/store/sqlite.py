@@ -6,7 +6,7 @@ schema up to date, restores the balances and checks them against the journal (D3
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +16,17 @@ from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.decision import CallState, StoredDecision
-from palyra.lifecycle.ports import AccountStatus, DecisionFilter
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
+from palyra.lifecycle.ports import DecisionFilter
+from palyra.lifecycle.standing import AccountStatus, OpenWindow, Standing
 from palyra.store import codec, sql
 from palyra.store.commit import Committer
 from palyra.store.history import SqliteHistory
-from palyra.store.ledger import JournaledLedger
+from palyra.store.ledger import Journal, JournaledLedger
 from palyra.store.lock import OwnerLock
 from palyra.store.migrate import migrate
 from palyra.store.reader import Reader
-from palyra.store.records import newest, stored_decision
+from palyra.store.records import newest, stored_decision, together
 from palyra.store.restore import restore, verify
 from palyra.store.stored import StoredRecords
 from palyra.store.write import ClaimChange
@@ -51,7 +53,7 @@ class SqliteStore:
         with ExitStack() as undo:
             undo.callback(self._lock.release)
             migrate(path)
-            connection = _open_writer(path)
+            connection = open_writer(path)
             undo.callback(connection.close)
             self.last_instant = Instant(connection.execute(sql.LAST_INSTANT).fetchone()[0] or 0)
             found = restore(connection, max(now(), self.last_instant))
@@ -99,9 +101,9 @@ class SqliteRecords(StoredRecords):
     """The Records port on SQLite; reads run on reader threads."""
 
     def __init__(
-        self, writer: Writer, ledger: JournaledLedger, now: Callable[[], Instant], reader: Reader
+        self, journal: Journal, ledger: JournaledLedger, now: Callable[[], Instant], reader: Reader
     ) -> None:
-        super().__init__(writer, ledger, now)
+        super().__init__(journal, ledger, now)
         self._reader = reader
 
     async def _read(self, name: str, *parameters: str | int) -> Sequence[Sequence[Any]]:
@@ -131,6 +133,11 @@ class SqliteRecords(StoredRecords):
         pending = self._pending(wanted)
         return newest(wanted, pending, await self._reader.ask(question))
 
+    async def search_decisions(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        """See ``DecisionSearch.search_decisions``."""
+        pending = self._pending(wanted)
+        return together(wanted, inside, pending, await self._found(wanted, inside))
+
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         """See ``Records.accounts``."""
 
@@ -139,8 +146,17 @@ class SqliteRecords(StoredRecords):
 
             return reads.list_accounts(connection, policy_id)
 
-        stored = await self._reader.ask(question)
-        # What an open account holds changes all the time: the live figure wins over the stored one.
+        return self._live(await self._reader.ask(question))
+
+    async def standing(self, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
+        """See ``StandingRecords.standing``."""
+        stored = await super().standing(windows, most)
+        return {
+            policy_id: replace(each, accounts=self._live(each.accounts)) for policy_id, each in stored.items()
+        }
+
+    def _live(self, stored: Sequence[AccountStatus]) -> Sequence[AccountStatus]:
+        """What an open account holds changes all the time: the live figure wins over the stored one."""
         live = self._ledger.accounts
         return [
             replace(each, balance=live[each.key].balance()) if each.key in live else each for each in stored
@@ -160,7 +176,8 @@ class SqliteRecords(StoredRecords):
         return [codec.key_from(text) for (text,) in await self._reader.rows(sql.KEYS)]
 
 
-def _open_writer(path: Path) -> sqlite3.Connection:
+def open_writer(path: Path) -> sqlite3.Connection:
+    """The read-write connection: in WAL, on the disk with each commit."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     for statement in (
         "PRAGMA journal_mode=WAL",

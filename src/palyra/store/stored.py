@@ -13,9 +13,15 @@ from palyra.approvals.approval import Approval
 from palyra.core.hours import HourRun
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
-from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
+from palyra.lifecycle.changes import Change, ChangeFilter
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
+from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
+from palyra.lifecycle.signed_in import SignIn
+from palyra.lifecycle.standing import OpenWindow, Standing
+from palyra.lifecycle.topics import StoredFigures
 from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
 from palyra.store import codec
+from palyra.store.page import unpack
 from palyra.store.records import JournaledRecords
 
 if TYPE_CHECKING:
@@ -97,6 +103,44 @@ class StoredRecords(JournaledRecords):
         """See ``ConfigRecords.configured``."""
         return {row[0]: row[1] for row in await self._read("configured")}
 
+    async def changes(self, wanted: ChangeFilter) -> Sequence[Change]:
+        """See ``ChangeRecords.changes``."""
+        from palyra.store import change_reads
+
+        found = await self._ask(lambda connection: change_reads.list_places(connection, wanted))
+        pages = await self._read("journal_pages", change_reads.pages_of(found)) if found else ()
+        return change_reads.read_changes(found, {(row[0], row[1]): unpack(row[2]) for row in pages})
+
+    async def figures(self, now: Instant) -> StoredFigures:
+        """See ``FigureRecords.figures``."""
+        ((calls, *others),) = await self._read("figures", now)
+        return StoredFigures(calls, tuple(others[:3]), tuple(others[3:]))
+
+    async def sign_in(self, token_sha256: str) -> SignIn | None:
+        """See ``SignInRecords.sign_in``."""
+        rows = await self._read("sign_in", token_sha256)
+        return SignIn(*rows[0]) if rows else None
+
+    async def standing(self, windows: Sequence[OpenWindow], most: int) -> Mapping[str, Standing]:
+        """See ``StandingRecords.standing``."""
+
+        def question(connection: "Connection") -> Mapping[str, Standing]:
+            from palyra.store import reads
+
+            return reads.list_standing(connection, windows, most)
+
+        return await self._ask(question)
+
+    async def _found(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        """Calls that have a row."""
+
+        def question(connection: "Connection") -> DecisionsFound:
+            from palyra.store import decision_search
+
+            return decision_search.search(connection, wanted, inside)
+
+        return await self._ask(question)
+
     async def sessions(self, wanted: SessionFilter) -> Sequence[SessionTotals]:
         """See ``ActivityRecords.sessions``."""
 
@@ -127,13 +171,15 @@ class StoredRecords(JournaledRecords):
 
         return await self._ask(question)
 
-    async def latencies(self, since: Instant, until: Instant) -> Sequence[LatencyCounts]:
+    async def latencies(
+        self, since: Instant, until: Instant, provider: str | None = None, model: str | None = None
+    ) -> Sequence[LatencyCounts]:
         """See ``ActivityRecords.latencies``."""
 
         def question(connection: "Connection") -> Sequence[LatencyCounts]:
             from palyra.store import activity_reads
 
-            return activity_reads.count_latencies(connection, since, until)
+            return activity_reads.count_latencies(connection, since, until, provider, model)
 
         return await self._ask(question)
 

@@ -118,7 +118,7 @@ def test_a_stopped_call_is_shown_with_everything_that_a_person_needs(desk: Any) 
         "decision_reason": None,
         "revocation": None,
         "used_by": None,
-        "url": "http://palyra.test/api/v1/approvals/apr_001",
+        "url": "http://palyra.test/console/approvals?id=apr_001",
         "budget_now": {
             "policy_version": 1,
             "entity": "caller",

@@ -6,6 +6,8 @@ import pytest
 
 from fakes.records import NOON
 from fakes.till import decision, settlement
+from harness.typed import misfits
+from palyra.api import usage_activity
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.pricing.usage import Usage
@@ -124,6 +126,39 @@ class TestOneSession:
         assert [each["request_id"] for each in second["items"]] == ["req_02", "req_00"]
         assert second["next_cursor"] is None
 
+    def test_w50_its_timeline_and_models_add_up_to_its_sums(self, plane: Any) -> None:
+        for number in range(12):
+            call(plane, number, 10 + number, session="one")
+        denied = decision("req_50", NOON, session="one", outcome="deny", model="other")
+        plane.records.record_denial(denied)
+        running = decision("req_40", NOON, session="one")
+        plane.records.stored["req_40"] = StoredDecision(running, CallState.PENDING, None)
+        shown = plane.call("GET", f"{BASE}/sessions/one?principal=alice&limit=4").json()
+        later = plane.call("GET", f"{BASE}/sessions/one?principal=alice&cursor={shown['next_cursor']}").json()
+        assert later["timeline"] == shown["timeline"]
+        assert (len(shown["items"]), len(later["items"])) == (4, 10)
+        for part in (shown["timeline"]["buckets"], shown["models"]):
+            for name in ("requests", "denied", "input_tokens", "output_tokens", "cost_nano_usd"):
+                assert sum(each[name] for each in part) == shown["session"][name], name
+        assert (shown["timeline"]["bucket"], shown["timeline"]["truncated"]) == ("minute", False)
+        assert len(shown["timeline"]["buckets"]) == 61, "empty ones too"
+        assert shown["timeline"]["buckets"][0]["start"] == "2026-11-23T11:00:00Z"
+        assert [(each["model"], each["denied"]) for each in shown["models"]] == [
+            ("stub-model", 0),
+            ("other", 1),
+        ]
+        schemas = plane.client.get("/api/v1/openapi.json").json()["components"]["schemas"]
+        assert misfits(shown, schemas["UsageSession"], schemas) == []
+
+    def test_a_long_session_shows_its_newest_calls(self, plane: Any, monkeypatch: Any) -> None:
+        monkeypatch.setattr(usage_activity, "TIMELINE_CALLS", 5)
+        for number in range(12):
+            call(plane, number, 1, session="one")
+        shown = plane.call("GET", f"{BASE}/sessions/one?principal=alice&limit=2").json()
+        assert shown["timeline"]["truncated"] is True
+        assert sum(each["requests"] for each in shown["timeline"]["buckets"]) == 5
+        assert shown["session"]["requests"] == 12
+
     def test_any_text_is_a_name(self, filled: Any) -> None:
         found = filled.call("GET", f"{BASE}/sessions/run%2F1%20%E2%98%83?principal=alice")
         assert found.json()["session"]["session"] == "run/1 ☃"
@@ -158,3 +193,28 @@ class TestLatencies:
     def test_without_calls_there_is_none(self, plane: Any) -> None:
         document = plane.call("GET", f"{BASE}/latencies").json()
         assert document["totals"] == {"timed": 0, "p50_ms": None, "p95_ms": None, "p99_ms": None}
+
+
+class TestSummary:
+    def test_it_has_latencies_and_what_is_held_now(self, plane: Any) -> None:
+        for number in range(20):
+            call(plane, number, 1, total_ms=100 if number < 18 else 9_000)
+        for number, principal in ((21, "alice"), (22, "caller")):
+            made = decision(f"req_{number}", NOON, principal=principal)
+            plane.records.stored[made.request_id] = StoredDecision(made, CallState.PENDING, None)
+        shown = plane.call("GET", f"{BASE}/summary").json()
+        assert abs(shown["p95_latency_ms"] - 9_000) <= 1_125
+        assert (shown["running"], shown["held_now_nano_usd"]) == (2, 2_000)
+        assert shown["held_now_usd"] == "0.000002"
+        filtered = plane.call("GET", f"{BASE}/summary?model=stub-model&provider=stub").json()
+        assert filtered["p95_latency_ms"] == shown["p95_latency_ms"]
+        assert plane.call("GET", f"{BASE}/summary?model=other").json()["p95_latency_ms"] is None
+        assert plane.call("GET", f"{BASE}/summary?agent=nightly").json()["p95_latency_ms"] is None
+
+    def test_w44_a_caller_is_told_of_its_own_calls_alone(self, plane: Any) -> None:
+        call(plane, 1, 1)
+        for number, principal in ((21, "alice"), (22, "caller")):
+            made = decision(f"req_{number}", NOON, principal=principal)
+            plane.records.stored[made.request_id] = StoredDecision(made, CallState.PENDING, None)
+        shown = plane.call("GET", f"{BASE}/summary", "caller").json()
+        assert (shown["running"], shown["held_now_nano_usd"], shown["p95_latency_ms"]) == (1, 1_000, None)

@@ -1,6 +1,8 @@
 """The command line as a user meets it: results, errors, exit codes, JSON, help."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from typer.testing import CliRunner
 
 import palyra
 from palyra import daemon
-from palyra.cli.app import app, build_app
+from palyra.cli.app import app
 from palyra.cli.doctor import Prober
 from palyra.cli.findings import Finding, Status
 from palyra.cli.output import CommandError, ExitCode, exit_code_of, failure_of
 from palyra.cli.serve import draw_announcement
+from palyra.cli.verbs import VERBS, build_app, verbs_for
 from palyra.config.problems import ConfigError, Problem
 from palyra.config.settings import ProviderSettings, Settings
 from palyra.core import errors
@@ -299,3 +302,27 @@ def test_a_long_key_is_never_broken_across_lines() -> None:
     console = Console(width=20, record=True)
     draw_announcement(console, ANNOUNCEMENT)
     assert "sk-palyra-owner" in console.export_text()
+
+
+@pytest.mark.parametrize("verb", ["demo-scale", "keys"])
+def test_a_verb_works_alone_as_it_does_among_the_others(verb: str) -> None:
+    assert verbs_for([verb, "--help"]) == [verb]
+    among, alone = (CliRunner().invoke(each, [verb, "--help"]) for each in (app, build_app([verb])))
+    assert (alone.exit_code, alone.stdout) == (0, among.stdout)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["--json", "keys"], ["kyes", "list"]])
+def test_a_line_that_begins_with_no_verb_has_all_of_them(words: list[str]) -> None:
+    assert verbs_for(words) == VERBS
+
+
+def test_a_verb_does_not_wait_for_the_libraries_of_others() -> None:
+    """A daemon, and its like, are started by the hundred; each would load what it never uses."""
+    program = (
+        "import sys; sys.argv[1:] = ['keys', '--help']\n"
+        "from palyra.cli import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'palyra.config.settings', 'palyra.cli.keys'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['palyra.cli.keys']"

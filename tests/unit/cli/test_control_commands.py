@@ -88,6 +88,23 @@ def test_a_budget_is_set_by_options_listed_shown_and_deleted(shell: Shell) -> No
     assert shell.run("budgets", "show", "daily").exit_code == 8
 
 
+def test_the_history_of_a_budget_is_shown_page_by_page(shell: Shell) -> None:
+    shell.run("budgets", "set", *OPTIONS)
+    shell.run("budgets", "set", *OPTIONS, "--soft", "4.00")
+    shell.run("budgets", "delete", "daily")
+
+    shown = shell.run("budgets", "history", "daily").stdout
+
+    assert "v2  deleted by " in shown
+    assert "    soft_limit: - -> 4.00" in shown
+    assert "    hard_limit=5.00" in shown
+    page = shell.json("budgets", "history", "daily", "--limit", "1")
+    older = shell.run("budgets", "history", "daily", "--limit", "1", "--cursor", page["next_cursor"])
+    assert "changed by " in older.stdout
+    assert "There are older ones: --cursor " in older.stdout
+    assert shell.run("budgets", "history", "none").exit_code == 8
+
+
 def test_a_budget_of_one_entity_shows_where_it_stands(shell: Shell) -> None:
     shell.run("budgets", "set", *OPTIONS, "--scope", "global")
     row = shell.run("budgets", "status", "daily").stdout.splitlines()[-1]

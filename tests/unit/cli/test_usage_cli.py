@@ -6,6 +6,7 @@ import io
 import json
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from fakes.plane import plane_deps, plane_rules
 from fakes.records import NOON, FakeClock, FakeRecords
+from fakes.till import decision, settlement
 from palyra.api.app import create_api
 from palyra.cli import usage
 from palyra.cli.client import Client, Connector
@@ -26,7 +28,9 @@ from palyra.cli.usage_draw import bar, curve
 from palyra.cli.usage_top import Top
 from palyra.core.hours import HOUR_NS
 from palyra.core.instant import Instant
+from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.usage import UsageTotals
+from palyra.pricing.usage import Usage
 
 
 class Loopback(Connector):
@@ -95,6 +99,22 @@ def test_a_summary_is_compared_with_the_time_before(shell: Shell) -> None:
     assert (
         shell.page("summary", "--since", "24h", "--agent", "nobody").splitlines()[-1].startswith("As much as")
     )
+
+
+def test_a_summary_tells_of_latencies_and_of_what_runs(shell: Shell) -> None:
+    at, row = shell.records.totals[0]
+    shell.records.totals.append((at, replace(row, cost=0, timed=2, latency_ms=2_468)))
+    end = settlement(CallState.SETTLED, NOON, cost=1, usage=Usage(1, 1), total_ms=3_000)
+    for number, (state, ended) in enumerate(((CallState.SETTLED, end), (CallState.PENDING, None))):
+        made = decision(f"req_{number}", Instant(NOON - HOUR_NS))
+        shell.records.stored[made.request_id] = StoredDecision(made, state, ended)
+    page = shell.page("summary", "--since", "24h")
+    assert page.splitlines()[-2:] == [
+        "Calls took 1,234 ms on average, 95 of 100 within 2,815 ms.",
+        "Running now: 1, holding 0.000001 USD at most.",
+    ]
+    document = shell.json("summary", "--since", "24h")
+    assert (document["running"], document["p95_latency_ms"]) == (1, 2_815)
 
 
 @pytest.mark.parametrize("view", ["agents", "principals", "models", "providers"])

@@ -51,6 +51,8 @@ def test_one_session_has_its_calls(shell: Shell) -> None:
     assert "Session run/1 of alice, 4 calls:" in page
     assert "4.00 USD, 4,000 tokens in, 20 out; 0 denied, 0 failed" in " ".join(page.split())
     assert "req_6" in page
+    assert ["stub-model", "stub", "4", "4,000", "20", "4.00"] in [line.split() for line in page.splitlines()]
+    assert "Calls by the minute from 2026-11-23 11:59:00" in page
     assert "req_5" not in page
 
 

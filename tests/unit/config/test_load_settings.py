@@ -327,3 +327,15 @@ def test_the_terms_of_people_are_read(tmp_path: Path) -> None:
     assert (terms.expire_after_ns, terms.pending_max, terms.wait_max_s) == (60 * 10**9, 3, 9)
     assert settings.alerts.check_s == 0.5
     assert settings.server.public_url == "https://a.example"
+
+
+def test_how_long_a_sign_in_holds_is_read(tmp_path: Path) -> None:
+    assert load(tmp_path, PROVIDER).console.session_hours == 12
+    assert load(tmp_path, "[console]\nsession_hours = 168\n" + PROVIDER).console.session_hours == 168
+
+
+@pytest.mark.parametrize("line", ["session_hours = 0", "session_hours = 169", "hours = 1"])
+def test_what_is_no_time_to_be_signed_in(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, f"[console]\n{line}\n" + PROVIDER)
+    assert [problem.field for problem in caught.value.problems] == [f"console.{line.partition(' ')[0]}"]

@@ -60,7 +60,7 @@ async def test_a_stopped_call_makes_a_request_that_names_it() -> None:
 
     (approval,) = desk.approvals.open
     assert detail(error)["approval_id"] == approval.id
-    assert detail(error)["approval_url"].endswith(f"/api/v1/approvals/{approval.id}")
+    assert detail(error)["approval_url"].endswith(f"/console/approvals?id={approval.id}")
     assert f"x-palyra-approval: {approval.id}" in error.message
     assert (approval.state, approval.requester, approval.entity) == (State.PENDING, "alice", "alice")
     assert (approval.limit, approval.consumed, approval.amount, approval.asked) == (1, 1, 1, 1)

@@ -4,14 +4,20 @@ import base64
 import csv
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fakes.records import NOON
+from fakes.till import decision
 from palyra.core.errors import FieldError
 from palyra.core.hours import HOUR_NS, HourRun
 from palyra.core.instant import Instant
+from palyra.core.latency import bounds_of
+from palyra.lifecycle.activity import LatencyCounts
+from palyra.lifecycle.decision import CallState, StoredDecision
+from palyra.lifecycle.running import RunningTotals
 from palyra.lifecycle.usage import (
     UsageCell,
     UsageFigure,
@@ -22,7 +28,7 @@ from palyra.lifecycle.usage import (
     UsageTop,
     UsageTotals,
 )
-from palyra.reports.summary import summary_document
+from palyra.reports.summary import Period, summary_document
 from palyra.reports.usage_buckets import Unit, cut
 from palyra.reports.usage_export import (
     FOCUS_COLUMNS,
@@ -33,6 +39,7 @@ from palyra.reports.usage_export import (
     json_items,
 )
 from palyra.reports.usage_rows import Question, read_cursor, row_document, rows_document
+from palyra.reports.usage_session import timeline_of
 from palyra.reports.usage_timeline import timeline_document, timeline_rows
 from palyra.reports.usage_window import DAY_NS, Stretch, read_stretch
 
@@ -88,7 +95,9 @@ def test_what_is_no_period_names_its_field(since: str | None, until: str | None,
 def test_w40_a_rise_is_a_rise_against_the_time_before(
     now: int, before: int, change: int, share: str | None
 ) -> None:
-    document: Any = summary_document([sums(now)], [sums(before)] if before else [], DAY, ())
+    document: Any = summary_document(
+        Period([sums(now)], None), Period([sums(before)] if before else [], None), RunningTotals(), DAY, ()
+    )
     assert document["change"]["cost_nano_usd"] == change
     assert document["change"]["cost_percent"] == share
     previous = document["previous"]
@@ -99,8 +108,28 @@ def test_w40_a_rise_is_a_rise_against_the_time_before(
 
 def test_w41_a_call_without_a_price_takes_nothing_from_the_sum_of_the_others() -> None:
     mixed = [sums(7, agent="a"), sums(0, unpriced=1, agent="b"), sums(5, agent="c")]
-    document: Any = summary_document(mixed, [], DAY, ("agent",))
+    document: Any = summary_document(Period(mixed, None), Period([], None), RunningTotals(), DAY, ("agent",))
     assert (document["totals"]["cost_nano_usd"], document["totals"]["unpriced"]) == (12, 1)
+
+
+def test_latencies_are_of_the_timed_calls_and_change_only_where_both_are_known() -> None:
+    fast = replace(sums(1), timed=4, latency_ms=10)
+    slow = replace(sums(1), timed=2, latency_ms=9)
+    counts = [LatencyCounts("x", "m", {3: 18}), LatencyCounts("y", "m", {40: 2})]
+    known: Any = summary_document(
+        Period([fast, slow], counts), Period([fast], []), RunningTotals(2, 5, 1), DAY, ()
+    )
+    assert known["totals"]["average_latency_ms"] == 3
+    assert known["previous"]["totals"]["average_latency_ms"] == 2
+    assert known["change"]["average_latency_ms"] == 1
+    assert known["change"]["average_latency_ms_percent"] == "50.00"
+    assert known["p95_latency_ms"] == sum(bounds_of(40)) // 2
+    assert known["previous"]["p95_latency_ms"] is None
+    assert (known["running"], known["running_unpriced"], known["held_now_usd"]) == (2, 1, "0.000000005")
+    unknown: Any = summary_document(Period([fast], None), Period([], None), RunningTotals(), DAY, ())
+    assert unknown["change"]["average_latency_ms"] is None
+    assert unknown["change"]["average_latency_ms_percent"] is None
+    assert unknown["p95_latency_ms"] is None
 
 
 def test_an_average_is_of_the_calls_that_have_a_price() -> None:
@@ -110,6 +139,24 @@ def test_an_average_is_of_the_calls_that_have_a_price() -> None:
     assert document["share_percent"] == "25.00"
     unknown = row_document(UsageRow(sums(0, requests=2, unpriced=2, agent="a"), NOON, {}), 0)
     assert (unknown["average_cost_usd"], unknown["share_percent"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("hours", "bucket", "count"),
+    [(0, "minute", 1), (2, "minute", 121), (3, "hour", 4), (120, "hour", 121), (121, "day", 6)],
+)
+def test_a_session_is_cut_by_how_long_it_is(hours: int, bucket: str, count: int) -> None:
+    calls = [
+        StoredDecision(decision("req", Instant(NOON + at * HOUR_NS)), CallState.DENIED, None)
+        for at in (0, hours)
+    ]
+    document: Any = timeline_of(calls, truncated=False)
+    assert (document["bucket"], len(document["buckets"])) == (bucket, count)
+    assert sum(each["denied"] for each in document["buckets"]) == 2
+
+
+def test_a_session_whose_calls_are_not_kept_any_more_has_no_bucket() -> None:
+    assert timeline_of([], truncated=False) == {"bucket": "minute", "truncated": False, "buckets": []}
 
 
 def page_of(limit: int, order: UsageFigure | None = UsageFigure.COST) -> Any:

@@ -21,11 +21,13 @@ from harness.postgres import new_database, rows
 from palyra.core.instant import Instant
 from palyra.core.secret import Secret
 from palyra.ledger.account import Balance
-from palyra.ledger.event import Reserved
+from palyra.ledger.event import Released, Reserved
+from palyra.lifecycle.changes import ChangeFilter
 from palyra.lifecycle.decision import CallState
 from palyra.lifecycle.ports import DecisionFilter
 from palyra.store import migrate
-from palyra.store.page import Audited, read_record, unpack
+from palyra.store.codec import encode
+from palyra.store.page import Audited, Packer, read_record, unpack
 from palyra.store.postgres.reading import SQLALCHEMY_URL
 from palyra.store.postgres.revision import (
     WrongRevision,
@@ -271,7 +273,7 @@ async def test_everything_is_there_and_goes_on(tmp_path: Path, more: int) -> Non
     till.close()
     assert verify(path).records == 10 + 2 * more
     with edited(path) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0008",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0009",)]
 
 
 async def test_every_decision_is_read_as_before(tmp_path: Path) -> None:
@@ -335,7 +337,7 @@ async def test_a_shared_ledger_of_the_revision_before_goes_on() -> None:
     url = new_database(empty=True)
     await upgraded(url, "0004")
     await rows(url, "UPDATE rules SET version = 7")
-    assert (await server_revision(Secret(url)), migrate.HEAD) == ("0004", "0008")
+    assert (await server_revision(Secret(url)), migrate.HEAD) == ("0004", "0009")
     with pytest.raises(WrongRevision, match="0004"):
         await Till.on_server(url)
     await upgrade_server(Secret(url))
@@ -344,6 +346,50 @@ async def test_a_shared_ledger_of_the_revision_before_goes_on() -> None:
     assert await till.store.records.open_approvals(NOON) == [approval()]
     await till.leave()
     assert await rows(url, "SELECT version, approvals FROM rules") == [(7, 1)]
+
+
+async def test_changes_that_were_journaled_before_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "palyra.db"
+    first_release(path)
+    till = Till.on_disk(path)
+
+    (found,) = await till.store.records.changes(ChangeFilter())
+
+    assert (found.kind, found.ref, found.actor, found.after) == (
+        "key.created",
+        "key-7",
+        "key-1",
+        {"id": "key-7"},
+    )
+    assert found.place == (NOON, 0, 4)
+    till.close()
+
+
+async def test_changes_of_a_shared_journal_are_found_however_many() -> None:
+    """Also while more are being read than are stored at once."""
+    url = new_database(empty=True)
+    await upgraded(url, "0006")
+    packer, pages = Packer(), 700
+    for seq in range(1, 2 * pages, 2):
+        change = Audited("policy.updated", f"p{seq}", NOON + seq, "key-1", None, {"id": f"p{seq}"})
+        body = packer.pack([encode(Released(f"req_{seq}", NOON, "-")), encode(change)])
+        await rows(
+            url,
+            "INSERT INTO journal (node, seq, records, at, open_from, documents, body, chain) "
+            "VALUES ($1, $2, 2, $3, 1, 0, $4, $4)",
+            seq % 3 + 1,
+            seq,
+            NOON,
+            body,
+        )
+    await upgrade_server(Secret(url))
+    till = await Till.on_server(url)
+
+    found = await till.store.records.changes(ChangeFilter(limit=2 * pages))
+
+    assert [each.ref for each in found] == [f"p{seq}" for seq in range(2 * pages - 1, 0, -2)]
+    assert found[0].place == (NOON + 2 * pages - 1, (2 * pages - 1) % 3 + 1, 2 * pages)
+    await till.leave()
 
 
 async def upgraded(url: str, revision: str) -> None:

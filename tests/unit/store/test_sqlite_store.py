@@ -240,10 +240,9 @@ class TestRestart:
         assert rows == [(seq, seq if seq % 2 else seq - 1) for seq in range(1, 13)]
 
     async def test_a_new_file_has_no_last_instant(self, tmp_path: Path) -> None:
-        till = Till.on_disk(tmp_path / "new" / "palyra.db")
-        assert isinstance(till.store, SqliteStore)
-        assert till.store.last_instant == 0
-        till.close()
+        store = SqliteStore(tmp_path / "new" / "palyra.db", FakeClock().now, asyncio.get_running_loop())
+        assert store.last_instant == 0
+        store.close()
 
     async def test_a_clock_that_was_put_back_does_not_bring_ended_windows_back(self, tmp_path: Path) -> None:
         """P3: the accounts restored are those of the last instant on record."""
@@ -481,7 +480,7 @@ class TestAudit:
 class TestSchema:
     async def test_a_new_and_an_existing_file_are_brought_to_the_same_schema(self, tmp_path: Path) -> None:
         path = tmp_path / "palyra.db"
-        Till.on_disk(path).close()
+        SqliteStore(path, FakeClock().now, asyncio.get_running_loop()).close()
         with edited(path) as connection:
             schema = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -491,7 +490,7 @@ class TestSchema:
             assert (
                 connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == schema
             )
-            assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0008",)]
+            assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0009",)]
 
     async def test_a_file_that_another_tool_began_is_completed(self, tmp_path: Path) -> None:
         with edited(tmp_path / "palyra.db") as connection:
@@ -512,7 +511,7 @@ class TestSchema:
 
         monkeypatch.setattr("palyra.store.migrate.upgrade", broken)
         with pytest.raises(OSError, match="died here"):
-            Till.on_disk(path)
+            SqliteStore(path, FakeClock().now, asyncio.get_running_loop())
         monkeypatch.undo()
         with edited(path) as connection:
             assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)

@@ -83,6 +83,8 @@ class Flight(NamedTuple):
             rows = [Row(*row) for row in await connection.fetch(sql.COMMIT, *parameters)]
             if any(row.short for row in rows):
                 raise RolledBack(rows)
+            for change in self.chapter.changes:
+                await connection.execute(sql.SAVE_CHANGE, node.id, *change)
             if names & sql.OF_THE_RULES:
                 await connection.fetch(sql.TELL_RULES)
             if names & sql.OF_APPROVALS:

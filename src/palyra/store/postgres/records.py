@@ -7,14 +7,17 @@ from palyra.budgets.policy import Policy
 from palyra.core.instant import Instant
 from palyra.identity.keys import ApiKey
 from palyra.lifecycle.decision import CallState, StoredDecision
-from palyra.lifecycle.ports import AccountStatus, AuditEntry, DecisionFilter
+from palyra.lifecycle.decision_search import DecisionsFound, Inside
+from palyra.lifecycle.ports import AuditEntry, DecisionFilter
+from palyra.lifecycle.running import RunningFilter, RunningTotals, running_totals
+from palyra.lifecycle.standing import AccountStatus
 from palyra.store import codec
 from palyra.store.postgres import sql
+from palyra.store.postgres.elsewhere import Elsewhere
 from palyra.store.postgres.ledger import SharedLedger
 from palyra.store.postgres.reading import Reading
-from palyra.store.postgres.restore import pending_calls
 from palyra.store.postgres.writer import PostgresWriter
-from palyra.store.records import matches, newest, stored_decision
+from palyra.store.records import matches, newest, stored_decision, together
 from palyra.store.stored import StoredRecords
 from palyra.store.write import Statement
 
@@ -35,6 +38,7 @@ class PostgresRecords(StoredRecords):
         self._rules_version: int | None = None
         """As they were read; None before that."""
         self._reading = reading
+        self._elsewhere = Elsewhere(reading)
 
     async def _read(self, name: str, *parameters: str | int) -> Sequence[Sequence[Any]]:
         return await self._reading.rows(sql.READ[name], *parameters)
@@ -63,10 +67,13 @@ class PostgresRecords(StoredRecords):
 
             return reads.list_decisions(connection, wanted)
 
-        pending = self._pending(wanted)
-        if wanted.state in (None, CallState.PENDING):
-            pending += [each for each in await self._pending_elsewhere() if matches(each, wanted)]
+        pending = await self._all_pending(wanted)
         return newest(wanted, pending, await self._reading.ask(question))
+
+    async def search_decisions(self, wanted: DecisionFilter, inside: Inside) -> DecisionsFound:
+        """See ``DecisionSearch.search_decisions``."""
+        pending = await self._all_pending(wanted)
+        return together(wanted, inside, pending, await self._found(wanted, inside))
 
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         """See ``Records.accounts``."""
@@ -101,16 +108,22 @@ class PostgresRecords(StoredRecords):
         if statement.after is not None:
             self._rules_version = statement.after + 1
 
+    async def running(self, wanted: RunningFilter) -> RunningTotals:
+        """See ``RunningRecords.running``."""
+        calls = [*self._ledger.open_calls, *await self._elsewhere.calls(self._writer.node.id)]
+        return running_totals([call.decision for call in calls], wanted)
+
     async def ended(self, request_ids: Sequence[str]) -> set[str]:
         """Those of the calls that are over."""
         return {request_id for (request_id,) in await self._reading.rows(sql.ENDED, list(request_ids))}
 
+    async def _all_pending(self, wanted: DecisionFilter) -> list[StoredDecision]:
+        pending = self._pending(wanted)
+        if wanted.state in (None, CallState.PENDING):
+            pending += [each for each in await self._pending_elsewhere() if matches(each, wanted)]
+        return pending
+
     async def _pending_elsewhere(self) -> list[StoredDecision]:
         """The calls that other gateways have under way."""
-        found: list[StoredDecision] = []
-        for node, *_ in await self._reading.rows(sql.NODES):
-            if node == self._writer.node.id:
-                continue
-            calls = await self._reading.use(lambda connection, node=node: pending_calls(connection, node))
-            found += [StoredDecision(call.decision.whole(), CallState.PENDING, None) for call in calls]
-        return found
+        calls = await self._elsewhere.calls(self._writer.node.id)
+        return [StoredDecision(call.decision.whole(), CallState.PENDING, None) for call in calls]

@@ -52,14 +52,6 @@ async def _carried(connection: Connection, node: int) -> JournalPage | None:
     return None if row is None else Carried.read(row).last_page()
 
 
-async def pending_calls(connection: Connection, node: int) -> list[Filed]:
-    """The calls of a node that are under way, as its journal has them now."""
-    row = await connection.fetchrow(sql.LAST_PAGE, node)
-    if row is None:
-        return []
-    return await _pending(connection, node, JournalPage(*row).open_from, Book())
-
-
 async def _pending(connection: Connection, node: int, open_from: int, book: Book) -> list[Filed]:
     found: list[Filed] = []
     pages = [JournalPage(*row) for row in await connection.fetch(sql.PAGES, node, open_from)]

@@ -34,6 +34,7 @@ async def drop_old_months(connection: Any, now: Instant, months: int) -> list[st
             await _carry(connection, month.following.start)
             await connection.fetch(sql.DROP_MONTH, name)
             await connection.execute(sql.DROP_OLD_SESSIONS, month.following.start)
+            await connection.execute(sql.DROP_OLD_CHANGES, month.following.start)
         _log.info("month dropped", month=name)
         dropped.append(name)
     return dropped

@@ -82,6 +82,10 @@ PAGES: Final = """
 SELECT seq, records, at, open_from, documents, body, chain FROM journal
 WHERE node = $1 AND seq >= $2 ORDER BY seq
 """
+SOME_PAGES: Final = """
+SELECT seq, records, at, open_from, documents, body, chain FROM journal
+WHERE node = $1 AND seq >= $2 ORDER BY seq LIMIT $3
+"""
 DOCUMENTS: Final = "SELECT body FROM documents WHERE node = $1 AND page = $2"
 DECISION: Final = """
 SELECT state, place, d.body, end_place, e.body FROM decisions
@@ -92,6 +96,9 @@ WHERE request_id = $1
 IN_DOUBT: Final = """
 SELECT request_id, page, place, end_page, end_place, reservation FROM decisions
 WHERE node = $1 AND reservation IS NOT NULL ORDER BY page
+"""
+SOME_DOCUMENTS: Final = """
+SELECT page, body FROM documents WHERE node = $1 AND page = ANY($2::bigint[])
 """
 CALLS_KEPT: Final = "SELECT count(*), min(at) FROM decisions"
 EVERY_CALL: Final = """
@@ -290,7 +297,20 @@ WHERE id = $1 AND version = $2 - 1
     "insert_configured": "INSERT INTO configured (name, body) VALUES ($1, $2) ON CONFLICT DO NOTHING",
     "update_configured": "UPDATE configured SET body = $3 WHERE name = $1 AND body = $2",
     "delete_configured": "DELETE FROM configured WHERE name = $1 AND body = $2",
+    "insert_sign_in": """
+INSERT INTO sign_ins (token_sha256, key_id, seal, signed_in_at, expires_at) VALUES ($1, $2, $3, $4, $5)
+""",
+    "trim_sign_ins": """
+DELETE FROM sign_ins WHERE key_id = $1 AND token_sha256 NOT IN (
+  SELECT token_sha256 FROM sign_ins WHERE key_id = $1 ORDER BY signed_in_at DESC, token_sha256 LIMIT $2
+)
+""",
+    "drop_sign_in": "DELETE FROM sign_ins WHERE token_sha256 = $1",
+    "drop_old_sign_ins": "DELETE FROM sign_ins WHERE expires_at <= $1",
 }
+SAVE_CHANGE: Final = """
+INSERT INTO changes (node, at, record, page, what, kind, ref, actor) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
 OF_THE_RULES: Final = frozenset({"save_policy", "delete_policy", "save_key"})
 OF_APPROVALS: Final = frozenset({"insert_approval", "update_approval"})
 READ: Final[Mapping[str, LiteralString]] = {
@@ -305,6 +325,27 @@ ORDER BY due_at, id LIMIT $3
 """,
     "notice": "SELECT body FROM notices WHERE id = $1",
     "configured": "SELECT name, body FROM configured ORDER BY name",
+    # Page by page: each is found by its key, whatever the planner thinks of the table.
+    "journal_pages": """
+SELECT node, seq, body FROM (
+  SELECT (value ->> 0)::bigint AS node, (value ->> 1)::bigint AS seq
+  FROM jsonb_array_elements($1::text::jsonb)
+) AS wanted CROSS JOIN LATERAL (
+  SELECT body FROM journal WHERE journal.node = wanted.node AND journal.seq = wanted.seq LIMIT 1
+) AS page
+""",
+    # Every commit of every gateway moves the number of its next page of documents.
+    "figures": """
+SELECT n.calls, r.approvals, o.open_approvals, o.versions, a.last_alert, f.firing, f.versions, a.over_at
+FROM (SELECT coalesce(sum(next_page), 0)::bigint AS calls FROM nodes) AS n,
+  (SELECT approvals FROM rules) AS r,
+  (SELECT count(*) AS open_approvals, sum(version) AS versions FROM approvals WHERE open_until > $1) AS o,
+  (SELECT max(id) AS last_alert, max(over_at) AS over_at FROM alerts) AS a,
+  (SELECT count(*) AS firing, sum(version) AS versions FROM alerts WHERE state = 'firing') AS f
+""",
+    "sign_in": """
+SELECT token_sha256, key_id, seal, signed_in_at, expires_at FROM sign_ins WHERE token_sha256 = $1
+""",
 }
 """What ``StoredRecords`` reads."""
 MONTHS: Final = """
@@ -326,6 +367,10 @@ HELD_BEFORE: Final = """
 SELECT EXISTS (SELECT 1 FROM nodes n JOIN slices s ON s.node = n.id WHERE s.held <> 0 AND n.last_at < $1)
 """
 DROP_MONTH: Final = "SELECT palyra_drop_month($1)"
+DROP_OLD_CHANGES: Final = """
+DELETE FROM changes AS c
+WHERE at < $1 AND NOT EXISTS (SELECT FROM journal WHERE journal.node = c.node AND journal.seq = c.page)
+"""
 DROP_OLD_SESSIONS: Final = "DELETE FROM sessions WHERE last_at < $1"
 ONE_AT_A_TIME: Final = "SELECT pg_try_advisory_xact_lock(7207190014)"
 # Partitions are made and dropped under locks for which commits would wait as long as we do.

@@ -1,0 +1,81 @@
+import { useMantineColorScheme } from "@mantine/core";
+import { Spotlight, type SpotlightActionData } from "@mantine/spotlight";
+import { IconListSearch, IconLogout, IconMoon, IconPlus, IconSearch } from "@tabler/icons-react";
+import { useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import { ROLES, useMay, useSession, useSignOut } from "@/session/session";
+import { PLACES } from "./places";
+
+const REQUEST_ID = /^[\w-]{20,80}$/;
+
+/** Everything the console can do, by keyboard: Ctrl K or ⌘ K. The id of a request leads to its decision. */
+export function Palette() {
+  const navigate = useNavigate();
+  const signOut = useSignOut();
+  const session = useSession();
+  const admin = useMay("admin");
+  const { toggleColorScheme } = useMantineColorScheme();
+  const [text, setText] = useState("");
+
+  const rank = ROLES.indexOf(session.role);
+  const actions: SpotlightActionData[] = PLACES.filter((place) => ROLES.indexOf(place.role) <= rank).map(
+    (place) => ({
+      id: place.to,
+      label: place.label,
+      description: place.about,
+      leftSection: <place.icon size={18} />,
+      onClick: () => void navigate({ to: place.to }),
+    }),
+  );
+  if (admin) {
+    actions.push({
+      id: "new-budget",
+      label: "New budget",
+      description: "Limit what somebody may use",
+      leftSection: <IconPlus size={18} />,
+      onClick: () => void navigate({ to: "/budgets/new" }),
+    });
+  }
+  actions.push(
+    {
+      id: "theme",
+      label: "Dark or light",
+      description: "Change the colours",
+      leftSection: <IconMoon size={18} />,
+      onClick: toggleColorScheme,
+    },
+    {
+      id: "sign-out",
+      label: "Sign out",
+      description: session.principal,
+      leftSection: <IconLogout size={18} />,
+      onClick: () => void signOut(),
+    },
+  );
+  const sought = text.trim();
+  if (REQUEST_ID.test(sought)) {
+    actions.unshift({
+      id: "request",
+      label: `Decision ${sought}`,
+      description: "Explain this call",
+      keywords: [sought],
+      leftSection: <IconListSearch size={18} />,
+      onClick: () => void navigate({ to: "/decisions/$id", params: { id: sought } }),
+    });
+  }
+  return (
+    <Spotlight
+      actions={actions}
+      query={text}
+      onQueryChange={setText}
+      nothingFound="Nothing by that name"
+      highlightQuery
+      shortcut={["mod + K", "/"]}
+      searchProps={{
+        leftSection: <IconSearch size={18} />,
+        placeholder: "Go to a page, or to the id of a request",
+        "aria-label": "Go to",
+      }}
+    />
+  );
+}

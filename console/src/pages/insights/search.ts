@@ -1,0 +1,6 @@
+import { type Filters, filtersOf } from "@/parts/period";
+
+/** What the address of the page says. */
+export function insightsSearch(search: Record<string, unknown>): Filters {
+  return filtersOf(search);
+}

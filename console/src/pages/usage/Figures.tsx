@@ -1,0 +1,123 @@
+import { SimpleGrid } from "@mantine/core";
+import type { UsageSummary } from "@/client";
+import { compact, duration, percent, whole } from "@/parts/amounts";
+import { Figure, type Leaning } from "@/parts/Figure";
+import { Money } from "@/parts/Money";
+import type { Filters } from "@/parts/period";
+
+/** What is more than `before`, in percent; null where that was nothing, or either is not known. */
+function moreThan(before: number | null, now: number | null): number | null {
+  return before === null || now === null || before === 0 ? null : ((now - before) / before) * 100;
+}
+
+function Count({
+  label,
+  name,
+  summary,
+  about,
+  leaning = "neutral",
+}: {
+  label: string;
+  name: "requests" | "denied" | "asked" | "clamped" | "input_tokens" | "output_tokens" | "cache_read_tokens";
+  summary: UsageSummary;
+  about?: string | undefined;
+  leaning?: Leaning;
+}) {
+  const count = summary.totals[name];
+  return (
+    <Figure
+      label={label}
+      testId={name}
+      value={
+        <span data-value={count} title={whole(count)}>
+          {compact(count)}
+        </span>
+      }
+      change={summary.change[`${name}_percent`]}
+      leaning={leaning}
+      about={about}
+    />
+  );
+}
+
+/** Why the 95th percentile cannot be told, if it cannot. */
+function untold(summary: UsageSummary, filters: Filters): string | undefined {
+  if (summary.p95_latency_ms !== null) return undefined;
+  if (filters.principal !== undefined || filters.agent !== undefined)
+    return "Kept by model and provider only";
+  return summary.totals.timed === 0 ? "No call was timed" : "Your key does not reach this far";
+}
+
+function Latencies({ summary, filters }: { summary: UsageSummary; filters: Filters }) {
+  const { totals, previous } = summary;
+  return (
+    <>
+      <Figure
+        label="Average latency"
+        testId="average_latency"
+        value={<span data-value={totals.average_latency_ms}>{duration(totals.average_latency_ms)}</span>}
+        change={summary.change.average_latency_ms_percent}
+        leaning="bad"
+        about={totals.timed === 0 ? "No call was timed" : undefined}
+      />
+      <Figure
+        label="p95 latency"
+        testId="p95_latency"
+        value={<span data-value={summary.p95_latency_ms}>{duration(summary.p95_latency_ms)}</span>}
+        change={moreThan(previous.p95_latency_ms, summary.p95_latency_ms)}
+        leaning="bad"
+        about={untold(summary, filters)}
+      />
+    </>
+  );
+}
+
+/** The figures of a period, each against the one before. */
+export function Figures({ summary, filters }: { summary: UsageSummary; filters: Filters }) {
+  const { totals } = summary;
+  const allUnpriced = totals.requests > 0 && totals.unpriced === totals.requests;
+  const cached =
+    totals.input_tokens > 0
+      ? `${percent((totals.cache_read_tokens / totals.input_tokens) * 100)} of input`
+      : undefined;
+  return (
+    <SimpleGrid cols={{ base: 2, sm: 3, lg: 6 }} spacing={{ base: "xs", sm: "sm" }}>
+      <Figure
+        label="Spend"
+        testId="cost"
+        value={
+          <Money
+            nano={allUnpriced ? null : totals.cost_nano_usd}
+            exact={allUnpriced ? null : totals.cost_usd}
+          />
+        }
+        change={summary.change.cost_percent}
+        leaning="bad"
+        about={totals.unpriced > 0 ? `without ${whole(totals.unpriced)} unpriced` : undefined}
+      />
+      <Count
+        label="Calls"
+        name="requests"
+        summary={summary}
+        about={totals.failed > 0 ? `${compact(totals.failed)} failed` : undefined}
+      />
+      <Count label="Tokens in" name="input_tokens" summary={summary} />
+      <Count label="Tokens out" name="output_tokens" summary={summary} />
+      <Count label="Cached" name="cache_read_tokens" summary={summary} leaning="good" about={cached} />
+      <Count label="Denied" name="denied" summary={summary} leaning="bad" />
+      <Count label="Asked" name="asked" summary={summary} leaning="bad" />
+      <Count label="Clamped" name="clamped" summary={summary} leaning="bad" />
+      <Latencies summary={summary} filters={filters} />
+      <Figure
+        label="Held now"
+        testId="held"
+        value={<Money nano={summary.held_now_nano_usd} exact={summary.held_now_usd} />}
+        about={
+          summary.running_unpriced > 0
+            ? `${whole(summary.running)} running, ${whole(summary.running_unpriced)} unpriced`
+            : `${whole(summary.running)} running`
+        }
+      />
+    </SimpleGrid>
+  );
+}

@@ -1,0 +1,19 @@
+"""A real Chromium in front of the real daemon. What goes wrong on a page fails the test that met it."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from harness.chromium import find_chromium, launch_arguments
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One browser for all tests of a process; each opens windows of its own."""
+    program = find_chromium()
+    assert program is not None, "run: make chromium"
+    with sync_playwright() as kit:
+        browser = kit.chromium.launch(executable_path=program, args=launch_arguments())
+        yield browser
+        browser.close()
