@@ -11,7 +11,7 @@ from palyra.api.access import READ
 from palyra.api.deps import ApiDeps
 from palyra.api.moments import moment
 from palyra.api.routes import Routes
-from palyra.api.schemas import RoutingReportShown
+from palyra.api.schemas_models import RoutingReportShown
 from palyra.core.errors import FieldError, ModelNotFound
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.lifecycle.decision import CallState, StoredDecision

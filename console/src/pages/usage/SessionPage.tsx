@@ -19,6 +19,7 @@ import { SessionCourse } from "./SessionCourse";
 
 const PAGE = 25;
 const route = getRouteApi("/usage/sessions/$session");
+const PAGE = 25;
 
 function Sums({ session }: { session: UsageSessionItem }) {
   return (
