@@ -70,8 +70,8 @@ def demo(
     The month is generated: five teams, three providers, and an agent that runs away until its budget stops
     it. It was decided, held and settled as any call is, so every page and command has something to show.
     The small model stands in for each provider. With --write no model is needed and nothing is started:
-    `palyra serve --config FOLDER/palyra.toml` does that; its providers answer nothing until you give them an
-    address. --json prints `config`, `database`, `owner_key` and `calls` then, and otherwise where the demo is:
+    `palyra serve --config FOLDER/palyra.toml` does that; its providers answer nothing until they have an
+    address. --json prints `config`, `database`, `owner_key` and `calls` then, otherwise where the demo is:
     `url`, `console`, `owner_key`, `keys`, `config` and the `steps` of the scene.
     """
     if write is not None:
