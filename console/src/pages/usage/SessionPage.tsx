@@ -17,6 +17,7 @@ import { When } from "@/parts/When";
 import { SessionCost } from "./SessionCost";
 import { SessionCourse } from "./SessionCourse";
 
+const PAGE = 25;
 const route = getRouteApi("/usage/sessions/$session");
 const PAGE = 25;
 
