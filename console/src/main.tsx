@@ -15,7 +15,7 @@ import { setUpClient } from "@/api/http";
 import { ApiProblem } from "@/api/problem";
 import { router } from "@/router";
 import { Gate } from "@/session/Gate";
-import { SESSION_KEY } from "@/session/session";
+import { ENTERING, SESSION_KEY } from "@/session/session";
 import { theme } from "@/theme";
 
 const TRIES = 2;
@@ -24,16 +24,23 @@ setUpClient();
 
 /** A refusal for want of a session leads back to the sign-in, whichever request met it. */
 function notice(error: unknown): void {
-  if (error instanceof ApiProblem && error.signedOut) void queries.resetQueries({ queryKey: SESSION_KEY });
+  if (!(error instanceof ApiProblem)) return;
+  if (error.signedOut) void queries.invalidateQueries({ queryKey: SESSION_KEY });
+  // Another window of this browser has signed in: what is shown may be for somebody else.
+  if (error.code === "csrf_token") void queries.resetQueries();
 }
 
 const queries: QueryClient = new QueryClient({
   queryCache: new QueryCache({
     onError: (error, query) => {
-      if (query.queryKey !== SESSION_KEY && query.queryKey[0] !== SESSION_KEY[0]) notice(error);
+      if (query.queryKey[0] !== SESSION_KEY[0]) notice(error);
     },
   }),
-  mutationCache: new MutationCache({ onError: notice }),
+  mutationCache: new MutationCache({
+    onError: (error, _sent, _before, mutation) => {
+      if (mutation.meta !== ENTERING) notice(error);
+    },
+  }),
   defaultOptions: {
     queries: {
       staleTime: 5_000,
@@ -53,6 +60,8 @@ const REFUSALS: Record<number, true> = {
   422: true,
 };
 const nonce = document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? "";
+// Dialogs lock the page behind them by a style of their own; they look for the nonce under this name.
+Object.assign(globalThis, { __webpack_nonce__: nonce });
 const place = document.getElementById("root");
 if (place === null) throw new Error("the page has no place for the console");
 

@@ -1,4 +1,4 @@
-import { createTheme, type MantineColorsTuple } from "@mantine/core";
+import { createTheme, Drawer, type MantineColorsTuple, Modal, Notification } from "@mantine/core";
 
 const lagoon: MantineColorsTuple = [
   "#e3fafc",
@@ -13,6 +13,8 @@ const lagoon: MantineColorsTuple = [
   "#064551",
 ];
 
+const CLOSE = { "aria-label": "Close" };
+
 export const theme = createTheme({
   colors: { lagoon },
   primaryColor: "lagoon",
@@ -24,6 +26,11 @@ export const theme = createTheme({
     'Inter, ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
   fontFamilyMonospace: 'ui-monospace, "SF Mono", "JetBrains Mono", Menlo, Consolas, monospace',
   headings: { fontWeight: "650" },
+  components: {
+    Modal: Modal.extend({ defaultProps: { closeButtonProps: CLOSE } }),
+    Drawer: Drawer.extend({ defaultProps: { closeButtonProps: CLOSE } }),
+    Notification: Notification.extend({ defaultProps: { closeButtonProps: CLOSE } }),
+  },
 });
 
 /** Colours of series, told apart in both themes and by the colour-blind; the last one is for all others. */

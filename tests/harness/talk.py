@@ -6,6 +6,7 @@ Amounts are integers in the metric's unit: nano-USD for money. The models of ``h
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import httpx2
@@ -43,9 +44,11 @@ def ask(
     path: str = CHAT,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """One call, from a test that has no loop of its own."""
+    """One call, from a test that is no coroutine: in a loop of its own, as a browser's thread has one."""
     given = chat() if body is None else body
-    return asyncio.run(raw.call(daemon.url, path, json_body=given, key=key, headers=headers or {}))
+    call = raw.call(daemon.url, path, json_body=given, key=key, headers=headers or {})
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(asyncio.run, call).result()
 
 
 def request_id(reply: Reply) -> str:

@@ -16,6 +16,7 @@ import { useDisclosure } from "@mantine/hooks";
 import { spotlight } from "@mantine/spotlight";
 import { IconLogout, IconMoon, IconSearch, IconSun, IconUser } from "@tabler/icons-react";
 import { Link, Outlet } from "@tanstack/react-router";
+import { useRef } from "react";
 import { useLive } from "@/live/useLive";
 import { momentText } from "@/parts/When";
 import { useSession, useSignOut } from "@/session/session";
@@ -78,6 +79,7 @@ function Person() {
 /** What is around every page: the way to the others, the palette, the theme, and who is signed in. */
 export function Frame() {
   const [opened, { toggle, close }] = useDisclosure(false);
+  const content = useRef<HTMLElement>(null);
   return (
     <AppShell
       header={{ height: 56 }}
@@ -85,9 +87,19 @@ export function Frame() {
       padding={{ base: "sm", sm: "lg" }}
     >
       <AppShell.Header>
+        <button type="button" className="skip" onClick={() => content.current?.focus()}>
+          Skip to the content
+        </button>
         <Group h="100%" px="md" justify="space-between" wrap="nowrap">
           <Group gap="sm" wrap="nowrap">
-            <Burger opened={opened} onClick={toggle} hiddenFrom="md" size="sm" aria-label="Pages" />
+            <Burger
+              opened={opened}
+              onClick={toggle}
+              hiddenFrom="md"
+              size="sm"
+              aria-label="Pages"
+              aria-expanded={opened}
+            />
             <Group
               component={Link}
               gap={8}
@@ -126,10 +138,10 @@ export function Frame() {
           </Group>
         </Group>
       </AppShell.Header>
-      <AppShell.Navbar p="xs">
+      <AppShell.Navbar p="xs" aria-label="Pages">
         <Navigation left={close} />
       </AppShell.Navbar>
-      <AppShell.Main>
+      <AppShell.Main ref={content} tabIndex={-1}>
         <Outlet />
       </AppShell.Main>
       <Palette />

@@ -33,10 +33,10 @@ function Way({ place, waiting, left }: { place: Place; waiting: string; left: ()
 export function Navigation({ left }: { left: () => void }) {
   const waiting = useWaiting();
   return (
-    <nav aria-label="Pages">
+    <>
       {PLACES.map((place) => (
         <Way key={place.to} place={place} waiting={waiting[place.to] ?? ""} left={left} />
       ))}
-    </nav>
+    </>
   );
 }

@@ -12,6 +12,8 @@ function counted(page: { items: unknown[]; next_cursor?: string | null } | undef
 /** What waits for somebody, by the page that shows it; "" where nothing does. */
 export function useWaiting(): Record<string, string> {
   const approvals = useQuery(listApprovalsOptions({ query: { state: "pending", limit: COUNTED } }));
-  const alerts = useQuery(listAlertsOptions({ query: { state: "firing", limit: COUNTED } }));
+  const alerts = useQuery(
+    listAlertsOptions({ query: { state: "firing", acknowledged: false, limit: COUNTED } }),
+  );
   return { "/approvals": counted(approvals.data), "/alerts": counted(alerts.data) };
 }

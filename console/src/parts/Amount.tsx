@@ -1,5 +1,5 @@
 import { Text, type TextProps } from "@mantine/core";
-import { inMetric, unitOf } from "./amounts";
+import { withUnit } from "./amounts";
 import { Money } from "./Money";
 
 /** A document of the API with amounts in the unit of its metric. */
@@ -30,8 +30,7 @@ export function Amount({
   }
   return (
     <Text span inherit {...text} data-amount={amount ?? undefined}>
-      {inMetric(metric, amount)}
-      {amount !== null && ` ${unitOf(metric)}`}
+      {withUnit(metric, amount)}
     </Text>
   );
 }

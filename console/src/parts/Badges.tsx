@@ -22,12 +22,17 @@ const COLORS: Record<string, string> = {
   hard_limit: "red",
   // approvals
   pending: "yellow",
-  allowed: "green",
+  approved: "green",
   revoked: "gray",
-  closed: "gray",
-  superseded: "gray",
-  // alerts
-  open: "red",
+  void: "gray",
+  low: "green",
+  medium: "yellow",
+  high: "red",
+  // alerts and their messages
+  firing: "red",
+  waiting: "yellow",
+  sent: "green",
+  dead: "red",
   acknowledged: "yellow",
   resolved: "green",
   critical: "red",
@@ -42,10 +47,10 @@ const COLORS: Record<string, string> = {
 };
 
 /** A word of state in its colour; words that are not known are gray. */
-export function State({ word, ...badge }: { word: string } & BadgeProps) {
+export function State({ word, children, ...badge }: { word: string } & BadgeProps) {
   return (
-    <Badge variant="light" color={COLORS[word] ?? "gray"} radius="sm" tt="none" {...badge}>
-      {word.replaceAll("_", " ")}
+    <Badge variant="light" color={COLORS[word] ?? "gray"} radius="sm" tt="none" flex="none" {...badge}>
+      {children ?? word.replaceAll("_", " ")}
     </Badge>
   );
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { compact, duration, inMetric, percent, usd } from "./amounts";
+import { compact, duration, inMetric, percent, usd, withUnit } from "./amounts";
 
 describe("amounts", () => {
   it("never shows an unknown amount as nothing", () => {
@@ -23,6 +23,8 @@ describe("amounts", () => {
   it("writes each metric in its unit", () => {
     expect(inMetric("cost_usd", 5_000_000_000)).toBe("$5.00");
     expect(inMetric("total_tokens", 12_000)).toBe("12,000");
+    expect(withUnit("requests", 1)).toBe("1 call");
+    expect(withUnit("total_tokens", 12_000)).toBe("12,000 tokens");
     expect(duration(2_400)).toBe("2.4 s");
   });
 });

@@ -59,3 +59,10 @@ export function unitOf(metric: string): string {
   if (metric === "cost_usd") return "USD";
   return metric === "requests" ? "calls" : "tokens";
 }
+
+/** An amount of a budget with its unit: `$5.00`, `12,000 tokens`, `1 call`. */
+export function withUnit(metric: string, amount: number | null | undefined): string {
+  const text = inMetric(metric, amount);
+  if (metric === "cost_usd" || amount === null || amount === undefined) return text;
+  return `${text} ${amount === 1 ? unitOf(metric).slice(0, -1) : unitOf(metric)}`;
+}

@@ -8,6 +8,8 @@ import { SessionContext, useSessionQuery } from "./session";
 /** Shows `children` to who is signed in, and the sign-in to everybody else. */
 export function Gate({ children }: { children: ReactNode }) {
   const session = useSessionQuery();
+  // What the session was is still there when it has ended.
+  if (session.error instanceof ApiProblem && session.error.signedOut) return <SignIn />;
   if (session.data) return <SessionContext value={session.data}>{children}</SessionContext>;
   if (session.isPending) {
     return (
@@ -16,7 +18,6 @@ export function Gate({ children }: { children: ReactNode }) {
       </Center>
     );
   }
-  if (session.error instanceof ApiProblem && session.error.signedOut) return <SignIn />;
   return (
     <Center h="100vh" p="md">
       <Failure error={session.error} retry={() => void session.refetch()} />

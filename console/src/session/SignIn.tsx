@@ -15,7 +15,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { messageOf } from "@/api/problem";
 import { Logo } from "@/frame/Logo";
-import { SESSION_KEY, signIn } from "./session";
+import { ENTERING, SESSION_KEY, signIn } from "./session";
 
 /** Takes a key, and leaves a session in this browser. The key itself is not kept. */
 export function SignIn() {
@@ -23,8 +23,11 @@ export function SignIn() {
   const [key, setKey] = useState("");
   const entering = useMutation({
     mutationFn: () => signIn(key.trim()),
+    meta: ENTERING,
     onSuccess: (session) => {
       setKey("");
+      // Somebody else may have been signed in: nothing that was read for them is shown.
+      queries.removeQueries({ predicate: (query) => query.queryKey[0] !== SESSION_KEY[0] });
       queries.setQueryData(SESSION_KEY, session);
     },
   });

@@ -1,6 +1,8 @@
+import { notifications } from "@mantine/notifications";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { createContext, useContext } from "react";
 import { ask, setCsrfToken } from "@/api/http";
+import { ApiProblem, messageOf } from "@/api/problem";
 
 /** What a subject may do, from least to most; each may do what those before it may. */
 export const ROLES = ["caller", "viewer", "operator", "admin", "owner"] as const;
@@ -20,6 +22,8 @@ export interface Session {
 }
 
 export const SESSION_KEY = ["session"];
+/** Marks the sign-in itself: that a key is wrong does not say that a session has ended. */
+export const ENTERING = { entering: true };
 
 async function readSession(): Promise<Session> {
   const session = await ask<Session>("GET", "/session");
@@ -29,7 +33,15 @@ async function readSession(): Promise<Session> {
 
 /** The session of this browser; an ApiProblem with status 401 where nobody is signed in. */
 export function useSessionQuery() {
-  return useQuery({ queryKey: SESSION_KEY, queryFn: readSession, retry: false, staleTime: 60_000 });
+  return useQuery({
+    queryKey: SESSION_KEY,
+    queryFn: readSession,
+    retry: false,
+    staleTime: 60_000,
+    // The sign-in keeps what is typed while somebody fetches the key from another window.
+    refetchOnWindowFocus: false,
+    refetchOnReconnect: false,
+  });
 }
 
 /** Signs in with a key. Throws ApiProblem. */
@@ -39,17 +51,26 @@ export async function signIn(key: string): Promise<Session> {
   return session;
 }
 
-/** Ends the session, here and at the daemon. */
+/** Ends the session, at the daemon and here. Says so where the daemon could not be told. */
 export function useSignOut(): () => Promise<void> {
   const queries = useQueryClient();
   return async () => {
     try {
       await ask("DELETE", "/session");
-    } finally {
-      setCsrfToken("");
-      queries.clear();
-      window.location.assign("/console/");
+    } catch (error) {
+      if (!(error instanceof ApiProblem && error.signedOut)) {
+        notifications.show({
+          color: "red",
+          title: "You are still signed in",
+          message: messageOf(error),
+          autoClose: 10_000,
+        });
+        return;
+      }
     }
+    setCsrfToken("");
+    queries.clear();
+    window.location.assign("/console/");
   };
 }
 

@@ -81,6 +81,7 @@ class Alerts:
         self,
         caller: CallerOf,
         state: str | None = None,
+        acknowledged: bool | None = None,
         kind: str | None = None,
         policy_id: str | None = None,
         principal: str | None = None,
@@ -93,6 +94,7 @@ class Alerts:
         """
         wanted = AlertFilter(
             state=None if state is None else as_choice(AlertState, state, "state"),
+            acknowledged=acknowledged,
             kind=None if kind is None else as_choice(Kind, kind, "kind"),
             policy_id=policy_id,
             principal=only_principal(caller) or principal,

@@ -15,6 +15,7 @@ from palyra.api.console import Console
 from palyra.api.decisions import Decisions
 from palyra.api.deps import ApiDeps
 from palyra.api.door import Door
+from palyra.api.events import Events
 from palyra.api.gauges import Gauges
 from palyra.api.keys import Keys
 from palyra.api.models import Models
@@ -55,6 +56,7 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
         Gauges,
         Budgets,
         BudgetHistory,
+        Events,
         Approvals,
         Alerts,
         Decisions,

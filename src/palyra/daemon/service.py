@@ -18,6 +18,7 @@ from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant, isoformat
 from palyra.daemon.alerts import Alerting
 from palyra.daemon.auditing import Auditor
+from palyra.daemon.changes import make_changes
 from palyra.daemon.configuration import actor_of, documents_of
 from palyra.daemon.http import Asgi, Later, Server, listen, spare_the_collector
 from palyra.daemon.models import ModelDesk
@@ -104,6 +105,8 @@ class Daemon:
         self.engine.approvals = self._approvals = make_approvals(settings, store, self._rules, self.engine)
         self._sign_ins = make_sign_ins(settings, store.records, self._rules, clock)
         self._auditor = Auditor(settings.server.database)
+        self._models = ModelDesk(settings, self.engine, live=True)
+        self._changes = make_changes(store.records, self._rules, self._approvals, self._models)
         self._background: list[asyncio.Task[None]] = []
         self._sharing = self._share()
         self._owner_key: str | None = None
@@ -167,8 +170,9 @@ class Daemon:
         await close_store(self._store)
 
     def _leave(self) -> None:
-        """Nobody waits any more, for people or for a check of the journal."""
+        """Those who wait go first: calls for a decision, pages for a change, people for a check."""
         self._approvals.leave()
+        self._changes.leave()
         self._auditor.leave()
 
     def _start_anew(self) -> None:
@@ -234,13 +238,14 @@ class Daemon:
                 outbox=self._alerting.outbox,
                 forecasts=self._alerting.forecasts,
                 prices=self._list_prices,
-                models=ModelDesk(self._settings, self.engine, live=True),
+                models=self._models,
                 audit=self._auditor,
                 health=self._health,
                 samples=self._samples,
                 hosts=_allowed_hosts(self._settings),
                 version=__version__,
                 sign_ins=self._sign_ins,
+                changes=self._changes,
                 site=Site(self._settings.server.public_url, self._settings.server.behind_proxy),
             ),
             (

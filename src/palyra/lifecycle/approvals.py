@@ -79,6 +79,8 @@ class Approvals:
         self.new_id = new_id
         self.address = ""
         """Where people reach this daemon, once it listens."""
+        self.changes = 0
+        """How often anything changed of what is known here."""
         self._records = records
         self._rules = rules
         self._clock = clock
@@ -253,7 +255,8 @@ class Approvals:
             return self._granted_since(known, draft) or await self._join_or_make(draft)
 
         pending = self._pending_of(draft.cause)
-        if pending is not None and not self._shared:
+        open_still = pending is not None and self._ending(pending, draft.asked_at) is None
+        if pending is not None and open_still and not self._shared:
             return self._granted_since(known, draft) or self._join(pending, draft)
         return await self._alone(attempt)
 
@@ -379,6 +382,7 @@ class Approvals:
         known = self._open.get(approval.id)
         if known is not None and known.version >= approval.version:
             return
+        self.changes += 1
         if approval.is_open(self._clock.now()):
             self._open[approval.id] = approval
             if approval.state is State.PENDING:

@@ -19,6 +19,7 @@ from palyra.lifecycle.decision_search import DecisionSearch
 from palyra.lifecycle.running import RunningRecords
 from palyra.lifecycle.signed_in import SignInRecords
 from palyra.lifecycle.standing import StandingRecords
+from palyra.lifecycle.topics import FigureRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
@@ -173,7 +174,10 @@ class SharedRouting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DecisionFilter:
-    """Which decisions to list, newest first; None means any. ``first`` is the least request id wanted."""
+    """Which decisions to list, newest first; None means any, and an empty agent or session none given.
+
+    ``first`` is the least request id wanted.
+    """
 
     principal: str | None = None
     agent: str | None = None
@@ -212,9 +216,13 @@ class ApprovalFilter:
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts to list, newest first; None means any. ``before`` is the last id of the page before."""
+    """Which alerts to list, newest first; None means any. ``before`` is the last id of the page before.
+
+    ``acknowledged``: whether somebody has seen it.
+    """
 
     state: AlertState | None = None
+    acknowledged: bool | None = None
     kind: Kind | None = None
     policy_id: str | None = None
     principal: str | None = None
@@ -326,6 +334,7 @@ class Records(
     RunningRecords,
     StandingRecords,
     ChangeRecords,
+    FigureRecords,
     DecisionSearch,
     Protocol,
 ):

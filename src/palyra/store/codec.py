@@ -60,6 +60,10 @@ def approval_from(text: str) -> Approval:
     return _approval.decode(text)
 
 
+ACKNOWLEDGED = '"acknowledged":{"at":'
+"""Is in the text of an alert that somebody has seen, and of no other: within strings, quotes are escaped."""
+
+
 def alert_text(alert: Alert) -> str:
     """An alert as JSON."""
     return encode(alert).decode()

@@ -8,6 +8,7 @@ from palyra.approvals.approval import Approval, State
 from palyra.core.instant import Instant
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
 from palyra.lifecycle.signed_in import SignIn
+from palyra.lifecycle.topics import StoredFigures
 from palyra.store import codec
 from palyra.store.changes import alert_over_at, notice_over_at, open_until
 from palyra.store.write import Statement
@@ -132,7 +133,13 @@ class KeptRecords:
             "policy_id": wanted.policy_id,
             "principal": wanted.principal,
         }
-        return _newest(self.kept.alerts, equals, wanted.before, wanted.limit)
+        seen = wanted.acknowledged
+        rows = {
+            ref: each
+            for ref, each in self.kept.alerts.items()
+            if seen is None or seen == (each.acknowledged is not None)
+        }
+        return _newest(rows, equals, wanted.before, wanted.limit)
 
     async def due_notices(self, now: Instant, limit: int, busy: Collection[str] = ()) -> Sequence[Notice]:
         """See ``AlertRecords.due_notices``."""
@@ -152,6 +159,17 @@ class KeptRecords:
     async def configured(self) -> Mapping[str, str]:
         """See ``ConfigRecords.configured``."""
         return dict(sorted(self.kept.configured.items()))
+
+    async def figures(self, now: Instant) -> StoredFigures:
+        """See ``FigureRecords.figures``."""
+        approvals = [(each.id, each.version) for each in await self.open_approvals(now)]
+        alerts = [(each.id, each.version) for each in self.kept.alerts.values()]
+        last = max(self.kept.approvals, default=None)
+        return StoredFigures(self._calls_kept(), (last, *approvals), tuple(alerts))
+
+    def _calls_kept(self) -> int:
+        """How often anything became known of a call."""
+        raise NotImplementedError
 
     async def sign_in(self, token_sha256: str) -> SignIn | None:
         """See ``SignInRecords.sign_in``."""

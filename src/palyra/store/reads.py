@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, union_all
 
 from palyra.alerts.alert import Alert, Notice
 from palyra.approvals.approval import Approval
@@ -26,7 +26,7 @@ def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[S
     for column in ("principal", "agent", "session", "model", "outcome", "state"):
         value = getattr(wanted, column)
         if value is not None:
-            query = query.where(decisions.c[column] == value)
+            query = query.where(decisions.c[column] == value if value else decisions.c[column].is_(None))
     if wanted.since is not None:
         query = query.where(decisions.c.at >= wanted.since)
     if wanted.until is not None:
@@ -97,9 +97,12 @@ def list_alerts(connection: Connection, wanted: AlertFilter) -> Sequence[Alert]:
         "policy_id": wanted.policy_id,
         "principal": wanted.principal,
     }
-    return [
-        codec.alert_from(body) for body in _bodies(connection, alerts, equals, wanted.before, wanted.limit)
-    ]
+    seen: tuple[ColumnElement[bool], ...] = ()
+    if wanted.acknowledged is not None:
+        is_seen = alerts.c.body.contains(codec.ACKNOWLEDGED, autoescape=True)
+        seen = (is_seen if wanted.acknowledged else ~is_seen,)
+    bodies = _bodies(connection, alerts, equals, wanted.before, wanted.limit, seen)
+    return [codec.alert_from(body) for body in bodies]
 
 
 def list_notices(connection: Connection, wanted: NoticeFilter) -> Sequence[Notice]:
@@ -120,10 +123,15 @@ def _account(row: Row[Any]) -> AccountStatus:
 
 
 def _bodies(
-    connection: Connection, table: Table, equals: Mapping[str, str | None], before: str | None, limit: int
+    connection: Connection,
+    table: Table,
+    equals: Mapping[str, str | None],
+    before: str | None,
+    limit: int,
+    more: Sequence[ColumnElement[bool]] = (),
 ) -> Sequence[str]:
-    """The newest rows that have these values; None is any."""
-    query = select(table.c.body).order_by(table.c.id.desc()).limit(limit)
+    """The newest rows that have these values, and for which ``more`` holds; None is any value."""
+    query = select(table.c.body).where(*more).order_by(table.c.id.desc()).limit(limit)
     for column, value in equals.items():
         if value is not None:
             query = query.where(table.c[column] == str(value))
