@@ -59,7 +59,7 @@ def demo(
     write: Annotated[
         Path | None,
         typer.Option(
-            help="Only write the configuration and the ledger with the month into this folder, start nothing.",
+            help="Write the configuration and the ledger with the month into this folder, start nothing.",
             show_default=False,
         ),
     ] = None,

@@ -31,6 +31,7 @@ from palyra.store.copy_sql import (
     DOCUMENTS,
     FIGURES,
     GROUPED,
+    HALF_DAYS,
     JOURNAL,
     LATENCIES,
     REST,
@@ -330,7 +331,7 @@ class _Work:
         await self._copy(JOURNAL, self._dated)
         await self._copy(DOCUMENTS, lambda row: (*row, instants.of(*row)))
         await self._copy(DECISIONS)
-        for table in (ROLLUPS, LATENCIES, TAGS):
+        for table in (ROLLUPS, HALF_DAYS, LATENCIES, TAGS):
             await self._copy(table)
 
     def _dated(self, page: Row) -> Row:

@@ -108,19 +108,62 @@ ROLLUPS: Final = Table(
         "failed",
         "timed",
         "latency_ms",
+        "saved",
     ),
     (-1, "", "", "", ""),
     "SELECT count(*) FROM rollups",
     """
 SELECT hour, principal, agent, model, provider, requests, denied, estimated, unpriced, input_tokens,
   output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, metered_bytes,
-  metered_input_tokens, asked, clamped, failed, timed, latency_ms
+  metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved
 FROM rollups WHERE (hour, principal, agent, model, provider) > (?, ?, ?, ?, ?)
 ORDER BY hour, principal, agent, model, provider LIMIT ?
 """,
     """
 SELECT hour, principal, agent, model, provider FROM rollups
 ORDER BY hour DESC, principal DESC, agent DESC, model DESC, provider DESC LIMIT 1
+""",
+)
+HALF_DAYS: Final = Table(
+    "half_days",
+    (
+        "half_day",
+        "principal",
+        "agent",
+        "model",
+        "provider",
+        "last_hour",
+        "requests",
+        "denied",
+        "estimated",
+        "unpriced",
+        "input_tokens",
+        "output_tokens",
+        "cache_read_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "cost",
+        "metered_bytes",
+        "metered_input_tokens",
+        "asked",
+        "clamped",
+        "failed",
+        "timed",
+        "latency_ms",
+        "saved",
+    ),
+    (-1, "", "", "", ""),
+    "SELECT count(*) FROM half_days",
+    """
+SELECT half_day, principal, agent, model, provider, last_hour, requests, denied, estimated, unpriced,
+  input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, metered_bytes,
+  metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved
+FROM half_days WHERE (half_day, principal, agent, model, provider) > (?, ?, ?, ?, ?)
+ORDER BY half_day, principal, agent, model, provider LIMIT ?
+""",
+    """
+SELECT half_day, principal, agent, model, provider FROM half_days
+ORDER BY half_day DESC, principal DESC, agent DESC, model DESC, provider DESC LIMIT 1
 """,
 )
 LATENCIES: Final = Table(
@@ -249,8 +292,18 @@ SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(denied), 0), coalesce(
   coalesce(sum(cache_read_tokens), 0), coalesce(sum(cache_write_tokens), 0),
   coalesce(sum(reasoning_tokens), 0), coalesce(sum(cost), 0), coalesce(sum(metered_bytes), 0),
   coalesce(sum(metered_input_tokens), 0), coalesce(sum(asked), 0), coalesce(sum(clamped), 0),
-  coalesce(sum(failed), 0), coalesce(sum(timed), 0), coalesce(sum(latency_ms), 0)
+  coalesce(sum(failed), 0), coalesce(sum(timed), 0), coalesce(sum(latency_ms), 0), coalesce(sum(saved), 0)
 FROM rollups
+"""
+# Milliseconds: sums of nanoseconds have no room in 64 bits.
+HALF_DAY_FIGURES: Final = """
+SELECT count(*), coalesce(sum(last_hour / 1000000), 0), coalesce(sum(requests), 0), coalesce(sum(denied), 0),
+  coalesce(sum(estimated), 0), coalesce(sum(unpriced), 0), coalesce(sum(input_tokens), 0),
+  coalesce(sum(output_tokens), 0), coalesce(sum(cache_read_tokens), 0), coalesce(sum(cache_write_tokens), 0),
+  coalesce(sum(reasoning_tokens), 0), coalesce(sum(cost), 0), coalesce(sum(metered_bytes), 0),
+  coalesce(sum(metered_input_tokens), 0), coalesce(sum(asked), 0), coalesce(sum(clamped), 0),
+  coalesce(sum(failed), 0), coalesce(sum(timed), 0), coalesce(sum(latency_ms), 0), coalesce(sum(saved), 0)
+FROM half_days
 """
 TOTALS: Final = "SELECT coalesce(sum(requests), 0), coalesce(sum(cost), 0) FROM rollups"
 ACCOUNT_FIGURES: Final = """
@@ -268,6 +321,7 @@ SELECT count(*), coalesce(max(page), 0), coalesce(sum(length(body)), 0) FROM doc
 SELECT state, count(*), sum(page), count(end_page), count(reservation) FROM decisions GROUP BY state
 """,
         "rollups": ROLLUP_FIGURES,
+        "half_days": HALF_DAY_FIGURES,
         "latencies": """
 SELECT count(*), coalesce(sum(calls), 0), coalesce(sum(calls * bucket), 0) FROM latencies
 """,
@@ -334,12 +388,13 @@ SELECT EXISTS (SELECT FROM nodes) OR EXISTS (SELECT FROM journal) OR EXISTS (SEL
   OR EXISTS (SELECT FROM idempotency) OR EXISTS (SELECT FROM rollups) OR EXISTS (SELECT FROM policies)
   OR EXISTS (SELECT FROM keys) OR EXISTS (SELECT FROM approvals) OR EXISTS (SELECT FROM alerts)
   OR EXISTS (SELECT FROM notices) OR EXISTS (SELECT FROM configured) OR EXISTS (SELECT FROM latencies)
-  OR EXISTS (SELECT FROM tag_rollups) OR EXISTS (SELECT FROM sessions) OR EXISTS (SELECT FROM changes)
+  OR EXISTS (SELECT FROM tag_rollups) OR EXISTS (SELECT FROM sessions) OR EXISTS (SELECT FROM half_days)
+  OR EXISTS (SELECT FROM changes)
 """
 COPY_NODE: Final = "SELECT name, holder FROM nodes WHERE id = 0"
 OTHER_NODES: Final = "SELECT name FROM nodes WHERE id <> 0 ORDER BY id LIMIT 1"
 LAST_PAGE: Final = "SELECT seq, chain FROM journal WHERE node = 0 ORDER BY seq DESC LIMIT 1"
-FORGET: Final = "TRUNCATE decisions, rollups, latencies, tag_rollups"
+FORGET: Final = "TRUNCATE decisions, rollups, half_days, latencies, tag_rollups"
 NOTE: Final = "UPDATE nodes SET holder = $1 WHERE id = 0"
 SWITCH_NODE: Final = """
 UPDATE nodes SET name = $1, holder = 'palyra db copy', is_open = $2, term = 1, next_seq = $3, next_page = $4,
@@ -349,6 +404,6 @@ WHERE id = 0
 SWITCH_RULES: Final = "UPDATE rules SET version = version + 1"
 SWITCH_REVISION: Final = "UPDATE alembic_version SET version_num = $1"
 ANALYZE: Final = """
-ANALYZE journal, documents, decisions, rollups, latencies, tag_rollups, sessions, accounts, slices,
+ANALYZE journal, documents, decisions, rollups, half_days, latencies, tag_rollups, sessions, accounts, slices,
   idempotency, approvals, alerts, notices, changes
 """

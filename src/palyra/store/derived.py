@@ -3,6 +3,7 @@
 | table         | one row for each                                  | adds up                    |
 |---------------|---------------------------------------------------|----------------------------|
 | `rollups`     | hour, principal, agent, model, provider           | every figure               |
+| `half_days`   | half-day, principal, agent, model, provider       | the same                   |
 | `latencies`   | hour, provider, model, class of latency           | calls settled in time      |
 | `tag_rollups` | hour, tag, value                                  | calls, tokens, cost        |
 | `sessions`    | principal, session                                | calls, tokens, cost; its last call |
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import add
 from typing import Any, NamedTuple, TypeVar
 
+from palyra.core.hours import HALF_DAY_NS
 from palyra.core.latency import bucket_of
 from palyra.lifecycle.decision import AnyDecision, CallState, Settlement
 from palyra.store.write import NOTHING, RollupDelta, RollupKey, Write, denial_delta, rollup_delta, rollup_key
@@ -33,6 +35,7 @@ class Derived(NamedTuple):
     """Rows to add to what is stored, each in the order of its key."""
 
     rollups: list[Row]
+    half_days: list[Row]
     latencies: list[Row]
     tags: list[Row]
     sessions: list[Row]
@@ -75,8 +78,10 @@ def derived(calls: Sequence[Counted]) -> Derived:
                 tagged[place] = cell.hour, decision, [delta]
             else:
                 group[2].append(delta)
+    rollups = [(*cell, *_total(cells[cell])) for cell in sorted(cells)]
     return Derived(
-        [(*cell, *_total(cells[cell])) for cell in sorted(cells)],
+        rollups,
+        _half_day_rows(rollups),
         _latency_rows(cells),
         _tag_rows(tagged.values()),
         [_session_row(sessions[place]) for place in sorted(sessions)],
@@ -93,6 +98,25 @@ def _append(groups: dict[_Key, list[_Value]], key: _Key, value: _Value) -> None:
 
 def _total(deltas: Sequence[RollupDelta]) -> Sequence[int]:
     return deltas[0] if len(deltas) == 1 else list(map(sum, zip(*deltas, strict=True)))
+
+
+def _half_day_rows(rollups: Sequence[Row]) -> list[Row]:
+    """The cells of hours as cells of their half-days, each with the last hour that it has."""
+    if not rollups:
+        return []
+    first, last = rollups[0][0], rollups[-1][0]
+    if first == last:
+        # Nearly all commits end calls of one hour.
+        start = first - first % HALF_DAY_NS
+        return [(start, *row[1:5], first, *row[5:]) for row in rollups]
+    sums: dict[Row, Row] = {}
+    for row in rollups:
+        hour = row[0]
+        place = hour - hour % HALF_DAY_NS, *row[1:5]
+        before = sums.get(place)
+        # Hours come in order.
+        sums[place] = (hour, *(row[5:] if before is None else map(add, before[1:], row[5:])))
+    return [(*place, *sums[place]) for place in sorted(sums)]
 
 
 def _latency_rows(cells: Mapping[RollupKey, Sequence[RollupDelta]]) -> list[Row]:

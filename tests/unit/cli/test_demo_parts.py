@@ -2,8 +2,11 @@ import json
 import shlex
 import socket
 import tomllib
+from pathlib import Path
 
-from palyra.cli.demo import CONFIG, curl_line, free_port
+from palyra.cli.demo import curl_line, free_port
+from palyra.cli.demo_config import config_text
+from palyra.core.instant import parse_instant
 
 
 def test_a_taken_port_gives_the_next_free_one() -> None:
@@ -28,8 +31,15 @@ def test_the_curl_line_is_one_command_with_a_json_body() -> None:
 
 
 def test_the_config_of_the_demo_is_toml_with_string_prices() -> None:
-    document = tomllib.loads(CONFIG.format(port=1, model_url="http://127.0.0.1:2", model="smollm2"))
+    now = parse_instant("2026-11-23T09:20:00Z")
+    document = tomllib.loads(config_text(Path("/tmp/a 'demo'"), 1, "http://127.0.0.1:2", now))
 
-    assert document["server"]["port"] == 1
-    assert document["models"][0]["price"] == {"input": "20.00", "output": "80.00"}
+    assert document["server"] == {
+        "host": "127.0.0.1",
+        "port": 1,
+        "database": "sqlite:////tmp/a 'demo'/palyra.db",
+    }
+    (local,) = (model for model in document["models"] if model["provider"] == "local")
+    assert local["price"] == {"input": "20.00", "output": "80.00"}
     assert {entry["metric"] for entry in document["budgets"]} == {"cost_usd", "total_tokens"}
+    assert document["prices"][0]["valid_from"] == "2026-11-09T15:30:00Z"
