@@ -19,7 +19,6 @@ import { SessionCourse } from "./SessionCourse";
 
 const PAGE = 25;
 const route = getRouteApi("/usage/sessions/$session");
-const PAGE = 25;
 
 function Sums({ session }: { session: UsageSessionItem }) {
   return (
