@@ -31,13 +31,13 @@ def world(module_daemons: SharedDaemons, module_stub: Stub) -> World:
         config(module_stub.url, budgets=[budget("from-the-file", "9.00", scope="principal:*")])
     )
     keys = {role: daemon.create_key(role, roles=[role]) for role in ("viewer", "admin")}
+    daemon.api.post("/budgets", budget("each-agent", "0.50", scope="agent:*", soft_limit="0.40"))
     cost = 0
     for agent, count in CALLS.items():
         key = daemon.create_key(f"team-{agent}", agent=agent)
         for _ in range(count):
             settled: Any = daemon.api.settled(request_id(ask(daemon, key, chat())))
             cost = int(settled["settlement"]["cost_nano_usd"])
-    daemon.api.post("/budgets", budget("each-agent", "0.50", scope="agent:*", soft_limit="0.40"))
     return World(daemon, keys, cost)
 
 

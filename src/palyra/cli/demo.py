@@ -65,7 +65,15 @@ def demo(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the daemon in front of a small real model, with a month behind it, and show what budgets do."""
+    """Run the daemon in front of a small real model, with a month behind it, and show what budgets do.
+
+    The month is generated: five teams, three providers, and an agent that runs away until its budget stops
+    it. It was decided, held and settled as any call is, so that every page and command has something to show.
+    The small model stands in for each provider. With --write no model is needed and nothing is started:
+    `palyra serve --config FOLDER/palyra.toml` does that; its providers answer nothing until you give them an
+    address. --json prints `config`, `database`, `owner_key` and `calls` then, and otherwise where the demo is:
+    `url`, `console`, `owner_key`, `keys`, `config` and the `steps` of the scene.
+    """
     if write is not None:
         _write(write, port, history=not no_history, as_json=as_json)
         return

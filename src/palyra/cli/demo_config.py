@@ -81,7 +81,15 @@ scope = "global"
 metric = "cost_usd"
 interval = "month"
 soft_limit = "400.00"
-hard_limit = "500.00"
+action = "alert"
+
+[[budgets]]
+id = "prod-monthly"
+scope = "tag:env=prod"
+metric = "cost_usd"
+interval = "month"
+soft_limit = "130.00"
+hard_limit = "150.00"
 action = "block"
 thresholds = [{{ at = 0.5, then = "notify" }}, {{ at = 0.8, then = "notify" }}]
 
@@ -96,7 +104,7 @@ action = "block"
 thresholds = [{{ at = 0.9, then = "degrade", to = "low" }}]
 
 [[budgets]]
-id = "agent-tokens-hourly"
+id = "each-agent-hourly"
 scope = "agent:*"
 metric = "total_tokens"
 interval = "hour"
