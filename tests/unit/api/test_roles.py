@@ -70,6 +70,7 @@ def test_a_caller_reaches_what_is_its_own_and_nothing_else(plane: Any) -> None:
             ("GET", f"/api/v1/usage/{view}")
             for view in ("summary", "timeline", "agents", "principals", "models", "providers", "export")
         ),
+        ("GET", "/api/v1/usage/insights"),
         ("GET", "/api/v1/usage/sessions"),
         ("GET", "/api/v1/usage/sessions/{session:path}"),
         ("GET", "/api/v1/budgets/{policy_id}/status"),
