@@ -155,7 +155,8 @@ def fill_file(path: Path, month: Month) -> int:
     for table, columns, rows in _tables(month):
         marks = ", ".join("?" * len(columns))
         connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
-    connection.execute(sql.FILL_HALF_DAYS)
+    for statement in sql.FILL_HALF_DAYS:
+        connection.execute(statement)
     since = month.until - MONTH_DAYS * 24 * HOUR_NS
     (cells,) = connection.execute("SELECT count(*) FROM rollups WHERE hour >= ?", (since,)).fetchone()
     connection.execute("COMMIT")
@@ -173,8 +174,10 @@ def fill_server(url: str, month: Month) -> None:
                 nodes = () if table == "sessions" else ("node",)
                 made = ((*row, *(1 for _ in nodes)) for row in rows)
                 await connection.copy_records_to_table(table, records=made, columns=(*columns, *nodes))
-            await connection.execute(shared_sql.FILL_HALF_DAYS)
+            for statement in shared_sql.FILL_HALF_DAYS:
+                await connection.execute(statement)
             await connection.execute("ANALYZE rollups, half_days, latencies, tag_rollups, sessions")
+            await connection.execute("ANALYZE half_day_latencies, half_day_tags")
         finally:
             await connection.close()
 

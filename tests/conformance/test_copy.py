@@ -66,6 +66,8 @@ TABLES: Mapping[str, str] = {
     "idempotency": "SELECT * FROM idempotency ORDER BY principal, key",
     "rollups": "SELECT * FROM rollups ORDER BY hour, principal, agent, model, provider, node",
     "half_days": "SELECT * FROM half_days ORDER BY half_day, principal, agent, model, provider, node",
+    "half_day_latencies": "SELECT * FROM half_day_latencies ORDER BY half_day, provider, model, bucket",
+    "half_day_tags": "SELECT * FROM half_day_tags ORDER BY half_day, tag, value",
     "latencies": "SELECT * FROM latencies ORDER BY hour, provider, model, bucket, node",
     "tag_rollups": "SELECT * FROM tag_rollups ORDER BY hour, tag, value, node",
     "sessions": "SELECT * FROM sessions ORDER BY principal, session",
@@ -535,8 +537,6 @@ class TestACopyThatBrokeOff:
         [
             ("UPDATE rollups SET cost = cost + 1 WHERE requests > 0", "rollups"),
             ("UPDATE rollups SET metered_input_tokens = 0", "rollups"),
-            ("UPDATE half_days SET saved = saved + 1 WHERE requests > 0", "half_days"),
-            ("UPDATE half_days SET last_hour = half_day", "half_days"),
             ("DELETE FROM decisions WHERE request_id = 'req_01'", "decisions"),
             ("UPDATE decisions SET state = 'released' WHERE request_id = 'req_01'", "decisions"),
             ("DELETE FROM documents WHERE page = 2", "documents"),

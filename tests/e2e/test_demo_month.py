@@ -101,7 +101,7 @@ def test_the_summary_is_what_the_ledger_has(month: Month, daemon: DaemonProcess)
     posted = "SELECT sum(posted) FROM accounts WHERE policy_id = '{}'"
     assert told["cost_nano_usd"] == month.figure(posted.format("all-monthly"))
     tokens = told["input_tokens"] + told["output_tokens"]
-    assert tokens == month.figure(posted.format("agent-tokens-hourly"))
+    assert tokens == month.figure(posted.format("each-agent-hourly"))
     assert told["denied"] > 200
     assert told["failed"] > 0
     assert told["clamped"] > 0
@@ -138,7 +138,7 @@ def test_the_runaway_agent_spent_its_budget_and_what_was_granted(month: Month, a
     posted = cast("int", account["posted_nano_usd"])
 
     assert 90 * NANO < posted <= (75 + 20) * NANO
-    most = "SELECT max(posted) FROM accounts WHERE policy_id = 'agent-tokens-hourly'"
+    most = "SELECT max(posted) FROM accounts WHERE policy_id = 'each-agent-hourly'"
     assert 3_500_000 < month.figure(most) <= 4_000_000
     groups = cast("list[Row]", api.get("/usage/summary", since="40d", group_by="agent")["groups"])
     (crawler,) = (each for each in groups if each["group"]["agent"] == "crawler")

@@ -21,6 +21,8 @@ TABLES = {
     "rollups": "hour, principal, agent, model, provider",
     "half_days": "half_day, principal, agent, model, provider",
     "latencies": "hour, provider, model, bucket",
+    "half_day_latencies": "half_day, provider, model, bucket",
+    "half_day_tags": "half_day, tag, value",
     "tag_rollups": "hour, tag, value",
     "sessions": "principal, session",
 }
@@ -146,10 +148,13 @@ def stored_sums(path: Path) -> dict[str, list[tuple[object, ...]]]:
 
 def half_days_disagree(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
     """Rows of half-days that are not the sums of their hours, and those that these would be."""
-    summed = sql.FILL_HALF_DAYS.partition("SELECT")[2]
-    stored, right = "SELECT * FROM half_days", f"SELECT {summed}"
-    one, other = f"{stored} EXCEPT {right}", f"SELECT * FROM ({right}) EXCEPT {stored}"
-    return [*connection.execute(one), *connection.execute(other)]
+    wrong: list[tuple[object, ...]] = []
+    for statement in sql.FILL_HALF_DAYS:
+        insert, _, summed = statement.partition("SELECT")
+        stored, right = f"SELECT * FROM {insert.split()[2]}", f"SELECT {summed}"
+        wrong += connection.execute(f"{stored} EXCEPT {right}")
+        wrong += connection.execute(f"SELECT * FROM ({right}) EXCEPT {stored}")
+    return wrong
 
 
 def figures_of(totals: UsageTotals) -> list[str]:

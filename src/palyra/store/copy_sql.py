@@ -124,48 +124,6 @@ SELECT hour, principal, agent, model, provider FROM rollups
 ORDER BY hour DESC, principal DESC, agent DESC, model DESC, provider DESC LIMIT 1
 """,
 )
-HALF_DAYS: Final = Table(
-    "half_days",
-    (
-        "half_day",
-        "principal",
-        "agent",
-        "model",
-        "provider",
-        "last_hour",
-        "requests",
-        "denied",
-        "estimated",
-        "unpriced",
-        "input_tokens",
-        "output_tokens",
-        "cache_read_tokens",
-        "cache_write_tokens",
-        "reasoning_tokens",
-        "cost",
-        "metered_bytes",
-        "metered_input_tokens",
-        "asked",
-        "clamped",
-        "failed",
-        "timed",
-        "latency_ms",
-        "saved",
-    ),
-    (-1, "", "", "", ""),
-    "SELECT count(*) FROM half_days",
-    """
-SELECT half_day, principal, agent, model, provider, last_hour, requests, denied, estimated, unpriced,
-  input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, metered_bytes,
-  metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved
-FROM half_days WHERE (half_day, principal, agent, model, provider) > (?, ?, ?, ?, ?)
-ORDER BY half_day, principal, agent, model, provider LIMIT ?
-""",
-    """
-SELECT half_day, principal, agent, model, provider FROM half_days
-ORDER BY half_day DESC, principal DESC, agent DESC, model DESC, provider DESC LIMIT 1
-""",
-)
 LATENCIES: Final = Table(
     "latencies",
     ("hour", "provider", "model", "bucket", "calls"),
@@ -325,6 +283,16 @@ SELECT state, count(*), sum(page), count(end_page), count(reservation) FROM deci
         "latencies": """
 SELECT count(*), coalesce(sum(calls), 0), coalesce(sum(calls * bucket), 0) FROM latencies
 """,
+        "half_day_latencies": """
+SELECT count(*), coalesce(sum(calls), 0), coalesce(sum(calls * bucket), 0),
+  coalesce(sum(half_day / 43200000000000 % 9 * calls), 0)
+FROM half_day_latencies
+""",
+        "half_day_tags": """
+SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
+  coalesce(sum(cost), 0)
+FROM half_day_tags
+""",
         "tag_rollups": """
 SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
   coalesce(sum(cost), 0)
@@ -394,7 +362,7 @@ SELECT EXISTS (SELECT FROM nodes) OR EXISTS (SELECT FROM journal) OR EXISTS (SEL
 COPY_NODE: Final = "SELECT name, holder FROM nodes WHERE id = 0"
 OTHER_NODES: Final = "SELECT name FROM nodes WHERE id <> 0 ORDER BY id LIMIT 1"
 LAST_PAGE: Final = "SELECT seq, chain FROM journal WHERE node = 0 ORDER BY seq DESC LIMIT 1"
-FORGET: Final = "TRUNCATE decisions, rollups, half_days, latencies, tag_rollups"
+FORGET: Final = "TRUNCATE decisions, rollups, latencies, tag_rollups"
 NOTE: Final = "UPDATE nodes SET holder = $1 WHERE id = 0"
 SWITCH_NODE: Final = """
 UPDATE nodes SET name = $1, holder = 'palyra db copy', is_open = $2, term = 1, next_seq = $3, next_page = $4,
@@ -404,6 +372,7 @@ WHERE id = 0
 SWITCH_RULES: Final = "UPDATE rules SET version = version + 1"
 SWITCH_REVISION: Final = "UPDATE alembic_version SET version_num = $1"
 ANALYZE: Final = """
-ANALYZE journal, documents, decisions, rollups, half_days, latencies, tag_rollups, sessions, accounts, slices,
+ANALYZE journal, documents, decisions, rollups, half_days, latencies, half_day_latencies, tag_rollups,
+  half_day_tags, sessions, accounts, slices,
   idempotency, approvals, alerts, notices, changes
 """

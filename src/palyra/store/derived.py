@@ -3,11 +3,11 @@
 | table         | one row for each                                  | adds up                    |
 |---------------|---------------------------------------------------|----------------------------|
 | `rollups`     | hour, principal, agent, model, provider           | every figure               |
-| `half_days`   | half-day, principal, agent, model, provider       | the same                   |
 | `latencies`   | hour, provider, model, class of latency           | calls settled in time      |
 | `tag_rollups` | hour, tag, value                                  | calls, tokens, cost        |
 | `sessions`    | principal, session                                | calls, tokens, cost; its last call |
 
+`half_days`, `half_day_latencies` and `half_day_tags` are the first three by the half-day: reports read those.
 A late settlement comes as the difference to what was counted before, so that each sum stays one of all calls.
 """
 
@@ -37,7 +37,9 @@ class Derived(NamedTuple):
     rollups: list[Row]
     half_days: list[Row]
     latencies: list[Row]
+    half_day_latencies: list[Row]
     tags: list[Row]
+    half_day_tags: list[Row]
     sessions: list[Row]
 
 
@@ -79,11 +81,14 @@ def derived(calls: Sequence[Counted]) -> Derived:
             else:
                 group[2].append(delta)
     rollups = [(*cell, *_total(cells[cell])) for cell in sorted(cells)]
+    latencies, tags = _latency_rows(cells), _tag_rows(tagged.values())
     return Derived(
         rollups,
-        _half_day_rows(rollups),
-        _latency_rows(cells),
-        _tag_rows(tagged.values()),
+        _with_last_hours(rollups),
+        latencies,
+        _by_half_day(latencies, 4),
+        tags,
+        _by_half_day(tags, 3),
         [_session_row(sessions[place]) for place in sorted(sessions)],
     )
 
@@ -100,23 +105,32 @@ def _total(deltas: Sequence[RollupDelta]) -> Sequence[int]:
     return deltas[0] if len(deltas) == 1 else list(map(sum, zip(*deltas, strict=True)))
 
 
-def _half_day_rows(rollups: Sequence[Row]) -> list[Row]:
+def _with_last_hours(rollups: Sequence[Row]) -> list[Row]:
     """The cells of hours as cells of their half-days, each with the last hour that it has."""
-    if not rollups:
+    last: dict[Row, int] = {_in_half_day(row, 5): row[0] for row in rollups}
+    return [(*row[:5], last[row[:5]], *row[5:]) for row in _by_half_day(rollups, 5)]
+
+
+def _by_half_day(rows: Sequence[Row], keys: int) -> list[Row]:
+    """Rows of hours, the first of so many keys, added up by their half-days."""
+    if not rows:
         return []
-    first, last = rollups[0][0], rollups[-1][0]
+    first, last = rows[0][0], rows[-1][0]
     if first == last:
         # Nearly all commits end calls of one hour.
         start = first - first % HALF_DAY_NS
-        return [(start, *row[1:5], first, *row[5:]) for row in rollups]
-    sums: dict[Row, Row] = {}
-    for row in rollups:
-        hour = row[0]
-        place = hour - hour % HALF_DAY_NS, *row[1:5]
+        return [(start, *row[1:]) for row in rows]
+    sums: dict[Row, Sequence[int]] = {}
+    for row in rows:
+        place = _in_half_day(row, keys)
         before = sums.get(place)
-        # Hours come in order.
-        sums[place] = (hour, *(row[5:] if before is None else map(add, before[1:], row[5:])))
+        sums[place] = row[keys:] if before is None else list(map(add, before, row[keys:]))
     return [(*place, *sums[place]) for place in sorted(sums)]
+
+
+def _in_half_day(row: Row, keys: int) -> Row:
+    hour = row[0]
+    return hour - hour % HALF_DAY_NS, *row[1:keys]
 
 
 def _latency_rows(cells: Mapping[RollupKey, Sequence[RollupDelta]]) -> list[Row]:

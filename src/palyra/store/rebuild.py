@@ -61,7 +61,7 @@ def anew(calls: Sequence[Counted | None], kept: set[tuple[str, str]]) -> Derived
     """What calls add, but for sessions that stay as they are, and half-days: those are filled from hours."""
     sums = derived([each for each in calls if each is not None])
     sessions = [row for row in sums.sessions if row[:2] not in kept] if kept else sums.sessions
-    return sums._replace(half_days=[], sessions=sessions)
+    return sums._replace(half_days=[], half_day_latencies=[], half_day_tags=[], sessions=sessions)
 
 
 def rebuild_file(path: Path, progress: Progress = lambda _done, _total: None) -> Rebuilt:
@@ -92,8 +92,8 @@ def _rebuild(connection: sqlite3.Connection, progress: Progress) -> Rebuilt:
                 sql.store(connection.execute, statements, rows)
         done += len(calls)
         progress(done, total)
-    connection.execute(sql.FORGET_HALF_DAYS)
-    connection.execute(sql.FILL_HALF_DAYS)
+    for statement in (*sql.FORGET_HALF_DAYS, *sql.FILL_HALF_DAYS):
+        connection.execute(statement)
     return Rebuilt(done, since)
 
 

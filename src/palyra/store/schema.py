@@ -168,10 +168,34 @@ latencies = Table(
 )
 """``bucket`` is a class of latencies: ``core.latency``."""
 
+half_day_latencies = Table(
+    "half_day_latencies",
+    metadata,
+    Column("half_day", BigInteger, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("bucket", Integer, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 tag_rollups = Table(
     "tag_rollups",
     metadata,
     Column("hour", BigInteger, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+half_day_tags = Table(
+    "half_day_tags",
+    metadata,
+    Column("half_day", BigInteger, primary_key=True),
     Column("tag", Text, primary_key=True),
     Column("value", Text, primary_key=True),
     Column("requests", BigInteger, nullable=False),

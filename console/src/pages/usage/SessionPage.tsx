@@ -17,8 +17,8 @@ import { When } from "@/parts/When";
 import { SessionCost } from "./SessionCost";
 import { SessionCourse } from "./SessionCourse";
 
-const route = getRouteApi("/usage/sessions/$session");
 const PAGE = 25;
+const route = getRouteApi("/usage/sessions/$session");
 
 function Sums({ session }: { session: UsageSessionItem }) {
   return (

@@ -42,14 +42,15 @@ async def _rebuild(connection: Any, progress: Progress) -> Rebuilt:
     done = 0
     cursor = await connection.cursor(sql.EVERY_CALL)
     while some := await cursor.fetch(CALLS_AT_ONCE):
-        rollups, _, *others = anew([await _call(connection, pages, row) for row in some], kept)
-        for statement, rows in zip(sql.ADD_SUMS, (rollups, *others), strict=True):
+        sums = anew([await _call(connection, pages, row) for row in some], kept)
+        tables = (sums.rollups, sums.latencies, sums.tags, sums.sessions)
+        for statement, rows in zip(sql.ADD_SUMS, tables, strict=True):
             if rows:
                 await connection.executemany(statement, rows)
         done += len(some)
         progress(done, total)
-    await connection.execute(sql.FORGET_HALF_DAYS)
-    await connection.execute(sql.FILL_HALF_DAYS)
+    for statement in (*sql.FORGET_HALF_DAYS, *sql.FILL_HALF_DAYS):
+        await connection.execute(statement)
     return Rebuilt(done, since)
 
 

@@ -105,7 +105,8 @@ EVERY_CALL: Final = """
 SELECT state, node, page, place, end_page, end_place FROM decisions ORDER BY request_id
 """
 LOCK_SUMS: Final = """
-LOCK TABLE nodes, rollups, half_days, latencies, tag_rollups, sessions IN EXCLUSIVE MODE
+LOCK TABLE nodes, rollups, half_days, latencies, half_day_latencies, tag_rollups, half_day_tags, sessions
+IN EXCLUSIVE MODE
 """
 FORGET_SUMS: Final = (
     "DELETE FROM rollups WHERE hour >= $1",
@@ -114,8 +115,13 @@ FORGET_SUMS: Final = (
     "DELETE FROM sessions WHERE first_at >= $1",
 )
 SESSIONS_KEPT: Final = "SELECT principal, session FROM sessions"
-FORGET_HALF_DAYS: Final = "DELETE FROM half_days"
-FILL_HALF_DAYS: Final = """
+FORGET_HALF_DAYS: Final = (
+    "DELETE FROM half_days",
+    "DELETE FROM half_day_latencies",
+    "DELETE FROM half_day_tags",
+)
+FILL_HALF_DAYS: Final = (
+    """
 INSERT INTO half_days (half_day, principal, agent, model, provider, node, last_hour, requests, denied,
   estimated, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
   cost, metered_bytes, metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved)
@@ -124,7 +130,20 @@ SELECT hour - hour % 43200000000000, principal, agent, model, provider, 0, max(h
   sum(cache_write_tokens), sum(reasoning_tokens), sum(cost), sum(metered_bytes), sum(metered_input_tokens),
   sum(asked), sum(clamped), sum(failed), sum(timed), sum(latency_ms), sum(saved)
 FROM rollups GROUP BY 1, principal, agent, model, provider
-"""
+""",
+    """
+INSERT INTO half_day_latencies (half_day, provider, model, bucket, node, calls)
+SELECT hour - hour % 43200000000000, provider, model, bucket, 0, sum(calls)
+FROM latencies GROUP BY 1, provider, model, bucket
+""",
+    """
+INSERT INTO half_day_tags (half_day, tag, value, node, requests, input_tokens, output_tokens, cost)
+SELECT hour - hour % 43200000000000, tag, value, 0, sum(requests), sum(input_tokens), sum(output_tokens),
+  sum(cost)
+FROM tag_rollups GROUP BY 1, tag, value
+""",
+)
+"""As rows of node 0."""
 ADD_SUMS: Final = (
     """
 INSERT INTO rollups AS r (hour, principal, agent, model, provider, node, requests, denied, estimated,
@@ -203,18 +222,20 @@ SELECT provider, model, sum(metered_bytes)::bigint, sum(metered_input_tokens)::b
 WHERE metered_bytes > 0 GROUP BY provider, model
 """
 
+COUNT_ACCOUNTS: Final = "SELECT count(*) FROM accounts"
 COUNT_RECORDS: Final = "SELECT coalesce(sum(records), 0)::bigint FROM journal"
 ALL_PAGES: Final = """
 SELECT node, seq, records, at, open_from, documents, body, chain FROM journal ORDER BY node, seq
 """
-# Where in each journal begins what was recorded from an instant on, and where the journal ends.
+# Where in each journal begins what was recorded from an instant on, and where ends what was before another.
 COVERED: Final = """
 SELECT ends.node, before.follows AS first, before.chain AS after, newest.follows, newest.chain AS head
 FROM (
-  SELECT node, min(seq) FILTER (WHERE records > 0 AND at >= $1) AS first, max(seq) AS last
+  SELECT node, min(seq) FILTER (WHERE records > 0 AND at >= $1) AS first,
+    max(seq) FILTER (WHERE at < $2) AS last
   FROM journal GROUP BY node
 ) AS ends
-JOIN LATERAL (
+LEFT JOIN LATERAL (
   SELECT seq + records AS follows, chain FROM journal WHERE node = ends.node AND seq = ends.last LIMIT 1
 ) AS newest ON true
 LEFT JOIN LATERAL (

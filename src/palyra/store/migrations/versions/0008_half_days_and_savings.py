@@ -48,7 +48,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("half_day", *_NAMES, *nodes),
         sqlite_with_rowid=False,
     )
-    op.execute(_FILL_SHARED if is_shared else _FILL)
+    op.create_table(
+        "half_day_latencies",
+        _integer("half_day"),
+        *map(_text, ("provider", "model")),
+        sa.Column("bucket", sa.Integer, nullable=False),
+        *map(_integer, (*nodes, "calls")),
+        sa.PrimaryKeyConstraint("half_day", "provider", "model", "bucket", *nodes),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "half_day_tags",
+        _integer("half_day"),
+        *map(_text, ("tag", "value")),
+        *map(_integer, (*nodes, "requests", "input_tokens", "output_tokens", "cost")),
+        *([] if is_shared else map(_exact, ("input_tokens", "output_tokens", "cost"))),
+        sa.PrimaryKeyConstraint("half_day", "tag", "value", *nodes),
+        sqlite_with_rowid=False,
+    )
+    for statement in _FILL_SHARED if is_shared else _FILL:
+        op.execute(statement)
     if is_shared:
         op.execute("DROP FUNCTION palyra_commit")
         op.execute(_COMMIT)
@@ -73,7 +92,8 @@ def _exact(figure: str) -> sa.CheckConstraint:
     return sa.CheckConstraint(f"typeof({figure}) = 'integer'")
 
 
-_FILL = """
+_FILL = (
+    """
 INSERT INTO half_days (half_day, principal, agent, model, provider, last_hour, requests, denied,
   estimated, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
   cost, metered_bytes, metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved)
@@ -82,9 +102,22 @@ SELECT hour - hour % 43200000000000, principal, agent, model, provider, max(hour
   sum(cache_write_tokens), sum(reasoning_tokens), sum(cost), sum(metered_bytes), sum(metered_input_tokens),
   sum(asked), sum(clamped), sum(failed), sum(timed), sum(latency_ms), sum(saved)
 FROM rollups GROUP BY 1, principal, agent, model, provider
-"""
+""",
+    """
+INSERT INTO half_day_latencies (half_day, provider, model, bucket, calls)
+SELECT hour - hour % 43200000000000, provider, model, bucket, sum(calls)
+FROM latencies GROUP BY 1, provider, model, bucket
+""",
+    """
+INSERT INTO half_day_tags (half_day, tag, value, requests, input_tokens, output_tokens, cost)
+SELECT hour - hour % 43200000000000, tag, value, sum(requests), sum(input_tokens), sum(output_tokens),
+  sum(cost)
+FROM tag_rollups GROUP BY 1, tag, value
+""",
+)
 
-_FILL_SHARED = """
+_FILL_SHARED = (
+    """
 INSERT INTO half_days (half_day, principal, agent, model, provider, node, last_hour, requests, denied,
   estimated, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
   cost, metered_bytes, metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved)
@@ -93,7 +126,19 @@ SELECT hour - hour % 43200000000000, principal, agent, model, provider, node, ma
   sum(cache_write_tokens), sum(reasoning_tokens), sum(cost), sum(metered_bytes), sum(metered_input_tokens),
   sum(asked), sum(clamped), sum(failed), sum(timed), sum(latency_ms), sum(saved)
 FROM rollups GROUP BY 1, principal, agent, model, provider, node
-"""
+""",
+    """
+INSERT INTO half_day_latencies (half_day, provider, model, bucket, node, calls)
+SELECT hour - hour % 43200000000000, provider, model, bucket, node, sum(calls)
+FROM latencies GROUP BY 1, provider, model, bucket, node
+""",
+    """
+INSERT INTO half_day_tags (half_day, tag, value, node, requests, input_tokens, output_tokens, cost)
+SELECT hour - hour % 43200000000000, tag, value, node, sum(requests), sum(input_tokens), sum(output_tokens),
+  sum(cost)
+FROM tag_rollups GROUP BY 1, tag, value, node
+""",
+)
 
 # As in revision 0006, and with the figure and the half-days that this one adds.
 _COMMIT = """
@@ -277,6 +322,12 @@ BEGIN
     FROM unnest(_l_hour, _l_provider, _l_model, _l_bucket, _l_calls)
       AS c (hour, provider, model, bucket, calls)
     ON CONFLICT (hour, provider, model, bucket, node) DO UPDATE SET calls = l.calls + excluded.calls;
+    INSERT INTO half_day_latencies AS l (half_day, provider, model, bucket, node, calls)
+    SELECT c.hour - c.hour % 43200000000000, c.provider, c.model, c.bucket, _node, sum(c.calls)
+    FROM unnest(_l_hour, _l_provider, _l_model, _l_bucket, _l_calls)
+      AS c (hour, provider, model, bucket, calls)
+    GROUP BY 1, c.provider, c.model, c.bucket
+    ON CONFLICT (half_day, provider, model, bucket, node) DO UPDATE SET calls = l.calls + excluded.calls;
   END IF;
   IF cardinality(_t_hour) > 0 THEN
     INSERT INTO tag_rollups AS t (hour, tag, value, node, requests, input_tokens, output_tokens, cost)
@@ -284,6 +335,14 @@ BEGIN
       _t_figures[c.n * 4 - 1], _t_figures[c.n * 4]
     FROM unnest(_t_hour, _t_tag, _t_value) WITH ORDINALITY AS c (hour, tag, value, n)
     ON CONFLICT (hour, tag, value, node) DO UPDATE SET
+      requests = t.requests + excluded.requests, input_tokens = t.input_tokens + excluded.input_tokens,
+      output_tokens = t.output_tokens + excluded.output_tokens, cost = t.cost + excluded.cost;
+    INSERT INTO half_day_tags AS t (half_day, tag, value, node, requests, input_tokens, output_tokens, cost)
+    SELECT c.hour - c.hour % 43200000000000, c.tag, c.value, _node, sum(_t_figures[c.n * 4 - 3]),
+      sum(_t_figures[c.n * 4 - 2]), sum(_t_figures[c.n * 4 - 1]), sum(_t_figures[c.n * 4])
+    FROM unnest(_t_hour, _t_tag, _t_value) WITH ORDINALITY AS c (hour, tag, value, n)
+    GROUP BY 1, c.tag, c.value
+    ON CONFLICT (half_day, tag, value, node) DO UPDATE SET
       requests = t.requests + excluded.requests, input_tokens = t.input_tokens + excluded.input_tokens,
       output_tokens = t.output_tokens + excluded.output_tokens, cost = t.cost + excluded.cost;
   END IF;
