@@ -29,6 +29,7 @@ const COLORS: Record<string, string> = {
   medium: "yellow",
   high: "red",
   // alerts and their messages
+  open: "red",
   firing: "red",
   waiting: "yellow",
   sent: "green",
