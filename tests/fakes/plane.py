@@ -12,6 +12,7 @@ from palyra.budgets.policy import Known, Policy, PolicyDefaults
 from palyra.lifecycle.approvals import Approvals, ApprovalTerms
 from palyra.lifecycle.forecasts import Forecasts
 from palyra.lifecycle.grants import Grants
+from palyra.lifecycle.listening import Changes, Figures
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.rules import Rules
 from palyra.lifecycle.sign_ins import SignIns
@@ -44,7 +45,10 @@ def plane_rules(
 def plane_deps(
     rules: Rules, records: FakeRecords, clock: FakeClock, models: ModelDesk | None = None
 ) -> ApiDeps:
-    """A control plane that is well; its approvals are ``apr_001`` and so on, its alerts ``alr_0001``."""
+    """A control plane that is well; its approvals are ``apr_001`` and so on, its alerts ``alr_0001``.
+
+    Nobody can listen to what changes: a client of these tests would wait for the end of the stream.
+    """
     numbers = count(1)
     approvals = Approvals(
         records,
@@ -55,6 +59,8 @@ def plane_deps(
         terms=ApprovalTerms(pending_max=3),
     )
     approvals.address = "http://palyra.test"
+    changes = Changes(_nothing_changes)
+    changes.leave()
     return ApiDeps(
         rules=rules,
         records=records,
@@ -70,8 +76,13 @@ def plane_deps(
         samples=list,
         hosts=HOSTS,
         version="0",
+        changes=changes,
         sign_ins=SignIns(records, rules, clock, lambda size: next(numbers).to_bytes(size, "big")),
     )
+
+
+async def _nothing_changes() -> Figures:
+    return {}
 
 
 def _nobody_calls(_grants: Grants) -> None:

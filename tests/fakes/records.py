@@ -127,6 +127,9 @@ class FakeRecords(KeptRecords, KeptUsage, KeptActivity):
         pending = [each.decision for each in self.stored.values() if each.state is CallState.PENDING]
         return running_totals(pending, wanted)
 
+    def _calls_kept(self) -> int:
+        return len(self.stored)
+
     async def accounts(self, policy_id: str) -> Sequence[AccountStatus]:
         return [each for each in self.account_rows if each.key.policy_id == policy_id]
 

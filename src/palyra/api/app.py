@@ -14,6 +14,7 @@ from palyra.api.console import Console
 from palyra.api.decisions import Decisions
 from palyra.api.deps import ApiDeps
 from palyra.api.door import Door
+from palyra.api.events import Events
 from palyra.api.gauges import Gauges
 from palyra.api.keys import Keys
 from palyra.api.models import Models
@@ -54,6 +55,7 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
         Gauges,
         Budgets,
         BudgetHistory,
+        Events,
         Approvals,
         Alerts,
         Decisions,

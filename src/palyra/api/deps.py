@@ -8,6 +8,7 @@ from palyra.api.site import Site
 from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.approvals import Approvals
 from palyra.lifecycle.forecasts import Forecasts
+from palyra.lifecycle.listening import Changes
 from palyra.lifecycle.outbox import Outbox
 from palyra.lifecycle.ports import Clock, Ledger, Records
 from palyra.lifecycle.rules import Rules
@@ -85,5 +86,6 @@ class ApiDeps:
     hosts: frozenset[str]
     version: str
     sign_ins: SignIns
+    changes: Changes
     site: Site = field(default_factory=Site)
     body_bytes_max: int = BODY_BYTES_MAX

@@ -71,6 +71,7 @@ class Session:
         before = await self._sign_ins.find(cookie_of(request) or "")
         if before is not None:
             await self._sign_ins.end(before)
+            self._deps.changes.prove()
         cookie = self._cookie(request, token, self._sign_ins.seconds)
         return JSONResponse(self._document(signed_in.subject, signed_in), 201, cookie)
 
@@ -85,6 +86,7 @@ class Session:
         signed_in = await self._entrance.signed_in(request)
         if signed_in is not None:
             await self._sign_ins.end(signed_in)
+            self._deps.changes.prove()
         return Response(status_code=204, headers=self._cookie(request, "", 0))
 
     def _cookie(self, request: Request, token: str, seconds: int) -> Mapping[str, str]:

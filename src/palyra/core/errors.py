@@ -29,6 +29,7 @@ PalyraError
  ├─ CapacityDeferred      429 capacity_deferred      (Retry-After)
  ├─ UpstreamFailed        502 upstream_failed
  ├─ ProviderUnavailable   503 provider_unavailable   (Retry-After)
+ ├─ StreamUnavailable     503 stream_unavailable     (Retry-After)
  ├─ LedgerUnavailable     503 ledger_unavailable     (Retry-After)
  │   ├─ RulesStale        503 ledger_unavailable     (Retry-After; the change is tried again first)
  │   └─ Outbid            503 ledger_unavailable     (Retry-After; the call is planned again first)
@@ -257,6 +258,14 @@ class ProviderUnavailable(PalyraError):
 
     status = 503
     code = "provider_unavailable"
+    retry_after_s = 5
+
+
+class StreamUnavailable(PalyraError):
+    """As many listen to what changes as can, or the daemon stops."""
+
+    status = 503
+    code = "stream_unavailable"
     retry_after_s = 5
 
 

@@ -17,6 +17,7 @@ from palyra.core import limits
 from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant, isoformat
 from palyra.daemon.alerts import Alerting
+from palyra.daemon.changes import make_changes
 from palyra.daemon.configuration import actor_of, documents_of
 from palyra.daemon.http import Asgi, Later, Server, listen, spare_the_collector
 from palyra.daemon.models import ModelDesk
@@ -102,6 +103,8 @@ class Daemon:
         self.engine.alarms = self._alerting.alarms
         self.engine.approvals = self._approvals = make_approvals(settings, store, self._rules, self.engine)
         self._sign_ins = make_sign_ins(settings, store.records, self._rules, clock)
+        self._models = ModelDesk(settings, self.engine, live=True)
+        self._changes = make_changes(store.records, self._rules, self._approvals, self._models)
         self._background: list[asyncio.Task[None]] = []
         self._sharing = self._share()
         self._owner_key: str | None = None
@@ -149,7 +152,7 @@ class Daemon:
         server = Server(
             self._uvicorn_config(control_plane),
             listening=lambda: announce(self._announcement(url)),
-            leaving=self._approvals.leave,
+            leaving=self._leave,
         )
         control_plane.build(on_failure=server.stop_soon, on_success=spare_the_collector)
         await server.serve(sockets=[listening])
@@ -162,6 +165,11 @@ class Daemon:
         await self._upstream.close()
         await self._alerting.stop()
         await close_store(self._store)
+
+    def _leave(self) -> None:
+        """Those who wait go first: calls for a decision, pages for a change."""
+        self._approvals.leave()
+        self._changes.leave()
 
     def _start_anew(self) -> None:
         """The store began with new accounts: what was prepared points at the old ones."""
@@ -226,12 +234,13 @@ class Daemon:
                 outbox=self._alerting.outbox,
                 forecasts=self._alerting.forecasts,
                 prices=self._list_prices,
-                models=ModelDesk(self._settings, self.engine, live=True),
+                models=self._models,
                 health=self._health,
                 samples=self._samples,
                 hosts=_allowed_hosts(self._settings),
                 version=__version__,
                 sign_ins=self._sign_ins,
+                changes=self._changes,
                 site=Site(self._settings.server.public_url, self._settings.server.behind_proxy),
             ),
             (

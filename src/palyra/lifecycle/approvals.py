@@ -79,6 +79,8 @@ class Approvals:
         self.new_id = new_id
         self.address = ""
         """Where people reach this daemon, once it listens."""
+        self.changes = 0
+        """How often anything changed of what is known here."""
         self._records = records
         self._rules = rules
         self._clock = clock
@@ -379,6 +381,7 @@ class Approvals:
         known = self._open.get(approval.id)
         if known is not None and known.version >= approval.version:
             return
+        self.changes += 1
         if approval.is_open(self._clock.now()):
             self._open[approval.id] = approval
             if approval.state is State.PENDING:

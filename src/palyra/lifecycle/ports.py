@@ -19,6 +19,7 @@ from palyra.lifecycle.decision_search import DecisionSearch
 from palyra.lifecycle.running import RunningRecords
 from palyra.lifecycle.signed_in import SignInRecords
 from palyra.lifecycle.standing import StandingRecords
+from palyra.lifecycle.topics import FigureRecords
 from palyra.lifecycle.usage import UsageRecords
 from palyra.lifecycle.waiting import Wait
 
@@ -330,6 +331,7 @@ class Records(
     RunningRecords,
     StandingRecords,
     ChangeRecords,
+    FigureRecords,
     DecisionSearch,
     Protocol,
 ):

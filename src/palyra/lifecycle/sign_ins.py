@@ -4,9 +4,10 @@ A sign-in gives what its key gives at this moment, and ends with it: nothing of 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from palyra.core.errors import InvalidApiKey
+from palyra.core.errors import InvalidApiKey, LedgerUnavailable
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.identity.keys import Subject, hash_key
 from palyra.identity.tokens import (
@@ -33,6 +34,7 @@ class SignedIn:
 
     sign_in: SignIn
     subject: Subject
+    key_sha256: str = field(repr=False)
     csrf_token: str = field(repr=False)
 
 
@@ -66,7 +68,7 @@ class SignIns:
         ends = Instant(now + self.seconds * NANOSECONDS)
         made = SignIn(hash_token(token), subject.key_id, seal_of(token, key_sha256), now, ends)
         await self._records.save_sign_in(made, PER_KEY_MAX)
-        return token, SignedIn(made, subject, csrf_token_of(token))
+        return token, SignedIn(made, subject, key_sha256, csrf_token_of(token))
 
     async def find(self, token: str) -> SignedIn | None:
         """The sign-in of a token; None if there is none that holds now. Raises LedgerUnavailable."""
@@ -79,7 +81,17 @@ class SignIns:
         # An id of the configuration file may stand for another key today.
         if key is None or not is_same(stored.seal, seal_of(token, key.sha256)):
             return None
-        return SignedIn(stored, self._rules.snapshot.subjects[key.sha256], csrf_token_of(token))
+        subject = self._rules.snapshot.subjects[key.sha256]
+        return SignedIn(stored, subject, key.sha256, csrf_token_of(token))
+
+    async def still_holds(self, signed_in: SignedIn) -> bool:
+        """Whether one that held before holds still. While the database cannot be read, its time tells."""
+        stored, now = signed_in.sign_in, self._clock.now()
+        if stored.expires_at <= now or signed_in.key_sha256 not in self._rules.snapshot.subjects:
+            return False
+        with suppress(LedgerUnavailable):
+            return await self._records.sign_in(stored.token_sha256) is not None
+        return True
 
     async def end(self, signed_in: SignedIn) -> None:
         """Sign out. Raises LedgerUnavailable."""

@@ -8,6 +8,7 @@ from palyra.approvals.approval import Approval, State
 from palyra.core.instant import Instant
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, NoticeFilter
 from palyra.lifecycle.signed_in import SignIn
+from palyra.lifecycle.topics import StoredFigures
 from palyra.store import codec
 from palyra.store.changes import alert_over_at, notice_over_at, open_until
 from palyra.store.write import Statement
@@ -158,6 +159,17 @@ class KeptRecords:
     async def configured(self) -> Mapping[str, str]:
         """See ``ConfigRecords.configured``."""
         return dict(sorted(self.kept.configured.items()))
+
+    async def figures(self, now: Instant) -> StoredFigures:
+        """See ``FigureRecords.figures``."""
+        approvals = [(each.id, each.version) for each in await self.open_approvals(now)]
+        alerts = [(each.id, each.version) for each in self.kept.alerts.values()]
+        last = max(self.kept.approvals, default=None)
+        return StoredFigures(self._calls_kept(), (last, *approvals), tuple(alerts))
+
+    def _calls_kept(self) -> int:
+        """How often anything became known of a call."""
+        raise NotImplementedError
 
     async def sign_in(self, token_sha256: str) -> SignIn | None:
         """See ``SignInRecords.sign_in``."""

@@ -209,6 +209,9 @@ class MemoryRecords(KeptRecords, KeptUsage, KeptActivity, JournaledRecords):
                 found[call.id] = StoredDecision(decisions[call.id], state, end)
         return found
 
+    def _calls_kept(self) -> int:
+        return sum(1 for write in self._journaled.writes if write.call is not None)
+
     def _kept_sums(self) -> Sequence[Derived]:
         return [derived(counted([write])) for write in self._journaled.writes]
 

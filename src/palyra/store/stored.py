@@ -18,6 +18,7 @@ from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, DecisionFilter, NoticeFilter
 from palyra.lifecycle.signed_in import SignIn
 from palyra.lifecycle.standing import OpenWindow, Standing
+from palyra.lifecycle.topics import StoredFigures
 from palyra.lifecycle.usage import UsageCell, UsageFilter, UsagePage, UsageRows, UsageTop, UsageTotals
 from palyra.store import codec
 from palyra.store.page import unpack
@@ -109,6 +110,11 @@ class StoredRecords(JournaledRecords):
         found = await self._ask(lambda connection: change_reads.list_places(connection, wanted))
         pages = await self._read("journal_pages", change_reads.pages_of(found)) if found else ()
         return change_reads.read_changes(found, {(row[0], row[1]): unpack(row[2]) for row in pages})
+
+    async def figures(self, now: Instant) -> StoredFigures:
+        """See ``FigureRecords.figures``."""
+        ((calls, *others),) = await self._read("figures", now)
+        return StoredFigures(calls, tuple(others[:3]), tuple(others[3:]))
 
     async def sign_in(self, token_sha256: str) -> SignIn | None:
         """See ``SignInRecords.sign_in``."""

@@ -64,6 +64,7 @@ def test_a_caller_reaches_what_is_its_own_and_nothing_else(plane: Any) -> None:
     }
     assert own == {
         ("GET", "/api/v1/session"),
+        ("GET", "/api/v1/events"),
         ("GET", "/api/v1/decisions/{request_id}"),
         *(
             ("GET", f"/api/v1/usage/{view}")

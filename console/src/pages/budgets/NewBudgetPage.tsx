@@ -1,5 +1,14 @@
 import { Page } from "@/parts/Page";
+import { PolicyForm } from "./PolicyForm";
 
+/** Makes a budget, and shows meanwhile what it would have done. */
 export function NewBudgetPage() {
-  return <Page title="New budget">{null}</Page>;
+  return (
+    <Page
+      title="New budget"
+      about="Nothing changes before you save; the preview replays what was really called"
+    >
+      <PolicyForm edited={null} />
+    </Page>
+  );
 }

@@ -8,11 +8,14 @@ import { type Column, Table } from "@/parts/Table";
 
 const LATENCY = ["low", "standard", "high"];
 
+/** What is said of the models of a call, made or only thought of. */
+type Choice = Pick<DecisionWhole, "model" | "provider" | "requested_model" | "recommended_model" | "routing">;
+
 interface Row extends CandidateShown {
   marks: string[];
 }
 
-function rowsOf(decision: DecisionWhole, routing: RoutingShown): Row[] {
+function rowsOf(decision: Choice, routing: RoutingShown): Row[] {
   return routing.candidates.map((each, at) => {
     const actual = each.model === decision.model && each.provider === decision.provider;
     // Two providers may have models of one id: what is said of it is said of the one that serves the call.
@@ -62,7 +65,7 @@ const COLUMNS: Column<Row>[] = [
 ];
 
 /** Every model that was looked at, why the others lost, and how complex the call was thought to be. */
-export function Candidates({ decision }: { decision: DecisionWhole }) {
+export function Candidates({ decision }: { decision: Choice }) {
   const { routing } = decision;
   if (routing === null) return null;
   const { features } = routing;

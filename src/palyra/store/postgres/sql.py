@@ -320,6 +320,15 @@ SELECT node, seq, body FROM (
   SELECT body FROM journal WHERE journal.node = wanted.node AND journal.seq = wanted.seq LIMIT 1
 ) AS page
 """,
+    # Every commit of every gateway moves the number of its next page of documents.
+    "figures": """
+SELECT n.calls, r.approvals, o.open_approvals, o.versions, a.last_alert, f.firing, f.versions, a.over_at
+FROM (SELECT coalesce(sum(next_page), 0)::bigint AS calls FROM nodes) AS n,
+  (SELECT approvals FROM rules) AS r,
+  (SELECT count(*) AS open_approvals, sum(version) AS versions FROM approvals WHERE open_until > $1) AS o,
+  (SELECT max(id) AS last_alert, max(over_at) AS over_at FROM alerts) AS a,
+  (SELECT count(*) AS firing, sum(version) AS versions FROM alerts WHERE state = 'firing') AS f
+""",
     "sign_in": """
 SELECT token_sha256, key_id, seal, signed_in_at, expires_at FROM sign_ins WHERE token_sha256 = $1
 """,
