@@ -13,7 +13,7 @@ _NO_KEY = "this-is-not-a-key"
 
 _TOP = """\
 # Written by `palyra demo`: there the small model on this machine stands in for every provider, so that each
-# model below answers. Prices are the published ones, and made up for what runs here: it has a bill to look at.
+# model below answers. Prices are the published ones, and made up for what runs here: it has a bill, too.
 
 [server]
 host = "127.0.0.1"
