@@ -51,7 +51,10 @@ class KeyPage(BaseModel):
 
 
 class UsageSums(BaseModel):
-    """Sums over calls. ``unpriced`` calls are in no cost; ``latency_ms`` is the sum over the ``timed``."""
+    """Sums over calls. ``unpriced`` calls are in no cost; ``latency_ms`` is the sum over the ``timed``.
+
+    ``saved`` is what routing saved against the default models; below zero where it cost more.
+    """
 
     requests: int
     denied: int
@@ -70,6 +73,8 @@ class UsageSums(BaseModel):
     average_latency_ms: int | None
     cost_nano_usd: int
     cost_usd: str
+    saved_nano_usd: int
+    saved_usd: str
 
 
 class UsageGroup(UsageSums):

@@ -17,6 +17,7 @@ import { When } from "@/parts/When";
 import { SessionCost } from "./SessionCost";
 import { SessionCourse } from "./SessionCourse";
 
+const PAGE = 25;
 const route = getRouteApi("/usage/sessions/$session");
 
 function Sums({ session }: { session: UsageSessionItem }) {
@@ -37,7 +38,10 @@ export function SessionPage() {
   const { session } = route.useParams();
   const { principal } = route.useSearch();
   const query = useInfiniteQuery({
-    ...getSessionInfiniteOptions({ path: { session }, query: principal === undefined ? { limit: PAGE } : { principal, limit: PAGE } }),
+    ...getSessionInfiniteOptions({
+      path: { session },
+      query: principal === undefined ? { limit: PAGE } : { principal, limit: PAGE },
+    }),
     ...PAGED,
     initialPageParam: { path: { session } },
     placeholderData: keepPreviousData,
