@@ -93,7 +93,9 @@ def test_alerts_are_filtered(alerts: Any, query: str, found: list[str]) -> None:
     assert ids(alerts.call("GET", f"/api/v1/alerts?{query}", "viewer")) == found
 
 
-@pytest.mark.parametrize("query", ["state=burning", "kind=gossip", "acknowledged=maybe", "limit=0", "limit=201"])
+@pytest.mark.parametrize(
+    "query", ["state=burning", "kind=gossip", "acknowledged=maybe", "limit=0", "limit=201"]
+)
 def test_a_filter_that_is_none_is_an_error(alerts: Any, query: str) -> None:
     answer = alerts.call("GET", f"/api/v1/alerts?{query}", "viewer")
     assert (answer.status_code, answer.json()["field"]) == (422, query.partition("=")[0])
