@@ -21,7 +21,18 @@ OTHER_TESTS := $(filter-out $(PURE_TESTS),$(wildcard tests/unit/[a-z]*)) tests/p
 COVER := $(foreach package,$(PURE),--cov=src/palyra/$(package)) --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
 
-.PHONY: help setup openapi chromium demo demo-scale check lint test unit system bench soak clean uv
+# What is parallel says so itself: the suites want both cores.
+.NOTPARALLEL:
+
+# Types take as long as all else that is checked, and one core: they are checked beside it, and shown after it.
+define beside-types
+@mkdir -p build; \
+$(RUN) pyright >build/types.txt 2>&1 & types=$$!; trap "kill $$types 2>/dev/null || true" EXIT; \
+$(MAKE) --no-print-directory $(1); \
+echo "$(RUN) pyright"; wait $$types && found=0 || found=$$?; cat build/types.txt; exit $$found
+endef
+
+.PHONY: help setup openapi chromium demo demo-scale check lint pure other test unit system bench soak clean uv
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,11 +61,7 @@ demo-scale: setup ## Run three gateways on one PostgreSQL, kill one, and see one
 	$(RUN) palyra demo-scale
 
 check: setup ## Format, lint, types, walls between modules, lock file
-	@# Types take as long as all else together, and one core: they are checked beside it, and shown after it.
-	@mkdir -p build; \
-	$(RUN) pyright >build/types.txt 2>&1 & types=$$!; \
-	$(MAKE) --no-print-directory lint || { kill $$types; exit 1; }; \
-	echo "$(RUN) pyright"; wait $$types && found=0 || found=$$?; cat build/types.txt; exit $$found
+	$(call beside-types,lint)
 
 lint:
 	$(RUN) ruff format --check
@@ -64,18 +71,21 @@ lint:
 	$(RUN) python console/build.py check
 	$(RUN) python console/build.py test
 
-unit: setup ## The fast suites: units, properties, conformance; the pure packages are covered to the last branch
+unit: setup pure other ## The fast suites: units, properties, conformance; the pure packages are covered to the last branch
+
+pure:
 	$(PYTEST) $(PARALLEL) $(COVER) -m "not soak" $(PURE_TESTS)
+
+other:
 	$(PYTEST) $(PARALLEL) -m "not soak" $(OTHER_TESTS)
 
 system: setup chromium ## The suites that start processes: faults, security, end to end, official clients, browser, docs
 	$(PYTEST) $(PARALLEL) -m "not soak" tests/faults tests/security tests/e2e tests/clients tests/browser tests/docs
 	$(PYTEST) $(PARALLEL) -m "not soak" --postgres $(ON_BOTH)
 
-test: ## Everything that must hold before a change is merged
-	$(MAKE) check
-	$(MAKE) unit
-	$(MAKE) system
+test: setup ## Everything that must hold before a change is merged
+	$(call beside-types,lint pure)
+	$(MAKE) --no-print-directory other system
 
 bench: setup ## Measure what the gateway adds to a call
 	$(RUN) python -m benchmarks

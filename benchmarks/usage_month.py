@@ -1,18 +1,21 @@
-"""Rollups as millions of calls over a month would leave them: teams, their agents, models, providers."""
+"""Sums as millions of calls would leave them: teams, their agents, models, providers, sessions, tags."""
 
 import asyncio
 import random
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
 from palyra.core.hours import HOUR_NS
+from palyra.core.latency import bucket_of
+from palyra.store import sql
 from palyra.store.migrate import migrate
+from palyra.store.postgres import sql as shared_sql
 
-COLUMNS = (
+ROLLUPS = (
     "hour",
     "principal",
     "agent",
@@ -30,85 +33,180 @@ COLUMNS = (
     "cost",
     "metered_bytes",
     "metered_input_tokens",
+    "asked",
+    "clamped",
+    "failed",
+    "timed",
+    "latency_ms",
+    "saved",
 )
-TEAMS, AGENTS, MODELS, PROVIDERS = 5, 40, 10, 3
+LATENCIES = ("hour", "provider", "model", "bucket", "calls")
+TAGS = ("hour", "tag", "value", "requests", "input_tokens", "output_tokens", "cost")
+SESSIONS = (
+    "principal",
+    "session",
+    "first_at",
+    "last_at",
+    "first_call",
+    "last_call",
+    "agent",
+    "model",
+    "requests",
+    "denied",
+    "failed",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+)
+TEAMS, MODELS, PROVIDERS, CUSTOMERS = 5, 10, 3, 100
+CALLS_PER_SESSION = 100
+MONTH_DAYS = 30
+AS_OF_CALLS = 10_000_000
 _BY_DAY = (1.0, 1.1, 1.1, 1.0, 0.9, 0.25, 0.2)
 _QUIET_BELOW = 0.5
-"""An agent that would make fewer calls in an hour than this makes none."""
+"""An agent that would make fewer calls in an hour than this, of ten million a month, makes none."""
 
 Row = tuple[int | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """``calls`` over ``days`` before ``until`` (nanoseconds); each agent uses so many models.
+    """``calls`` in each 30 of the ``days`` before ``until`` (nanoseconds); each agent uses so many models.
 
-    ``rhythm``: nights and weekends are quiet. Without it every agent uses all its models every hour.
+    ``rhythm``: nights and weekends are quiet. Without it every agent uses all its models every hour. Which
+    cells there are does not depend on the calls.
     """
 
     until: int
     calls: int = 10_000_000
-    days: int = 30
+    days: int = 61
+    agents: int = 40
     models_per_agent: int = 3
     rhythm: bool = True
 
 
-def rows(month: Month) -> Iterator[Row]:
+def rollups(month: Month) -> Iterator[Row]:
     """The cells, in the order of their keys."""
     dice = random.Random(5)
     users = _users(month, dice)
-    first = month.until // HOUR_NS - month.days * 24
-    hours = [
-        (hour * HOUR_NS, _weight(hour) if month.rhythm else 1.0)
-        for hour in range(first, first + month.days * 24)
-    ]
-    weight = sum(each for _, each in hours)
+    hours = [(hour, _weight(hour) if month.rhythm else 1.0) for hour in _hours(month)]
+    # Of a month: the rest of the days has as many a month.
+    weight = sum(each for _, each in hours) * MONTH_DAYS / month.days
     shares = sum(share for _, share in users)
     for hour, busy in hours:
         for names, share in users:
-            expected = month.calls * busy / weight * share / shares
-            if month.rhythm and expected < _QUIET_BELOW:
+            part = busy / weight * share / shares
+            if month.rhythm and part * AS_OF_CALLS < _QUIET_BELOW:
                 continue
-            yield hour, *names, *_figures(max(1, round(expected * dice.uniform(0.6, 1.4))), dice)
+            calls = max(1, round(part * month.calls * dice.uniform(0.6, 1.4)))
+            yield hour * HOUR_NS, *names, *_figures(calls, dice)
+
+
+def latencies(month: Month) -> Iterator[Row]:
+    """Classes of latency per hour and model: from a tenth of a second to a minute, as many as there are."""
+    classes = sorted({bucket_of(milliseconds) for milliseconds in range(100, 60_000, 10)})
+    calls = max(1, month.calls // (MONTH_DAYS * 24 * MODELS * len(classes)))
+    for hour in _hours(month):
+        for provider, model in sorted((f"provider-{model % PROVIDERS}", model) for model in range(MODELS)):
+            for place, each in enumerate(classes):
+                yield hour * HOUR_NS, provider, f"model-{model}", each, calls + place
+
+
+def tags(month: Month) -> Iterator[Row]:
+    """Each hour has every team and every customer."""
+    names = [("customer", f"customer-{number:03}") for number in range(CUSTOMERS)]
+    names += [("team", f"team-{number}") for number in range(TEAMS)]
+    calls = max(1, month.calls // (MONTH_DAYS * 24 * len(names)))
+    for hour in _hours(month):
+        for place, (tag, value) in enumerate(names):
+            yield hour * HOUR_NS, tag, value, calls, calls * 900, calls * 90, calls * 1_000_000 + place
+
+
+def sessions(month: Month) -> Iterator[Row]:
+    """One for each hundred calls."""
+    dice = random.Random(6)
+    count = max(1, month.calls // CALLS_PER_SESSION)
+    length = MONTH_DAYS * 24 * HOUR_NS
+    for number in range(count):
+        at = month.until - length + number * (length // count)
+        agent = number % month.agents
+        call = f"req_{number:012}"
+        who = (f"team-{agent % TEAMS}", f"run-{number}", at, at + HOUR_NS // 2, call, call)
+        cost = dice.randrange(10**6, 10**10)
+        yield (
+            *who,
+            f"agent-{agent:03}",
+            f"model-{number % MODELS}",
+            CALLS_PER_SESSION,
+            0,
+            0,
+            90_000,
+            9_000,
+            cost,
+        )
 
 
 def fill_file(path: Path, month: Month) -> int:
-    """Make a SQLite ledger with nothing in it but these rollups; how many."""
+    """Make a SQLite ledger with nothing but these sums; how many cells there are in the last 30 days."""
     migrate(path)
-    marks = ", ".join("?" * len(COLUMNS))
-    with sqlite3.connect(path) as connection:
-        made = connection.executemany(
-            f"INSERT INTO rollups ({', '.join(COLUMNS)}) VALUES ({marks})", rows(month)
-        ).rowcount
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA synchronous=OFF")
+    connection.execute("BEGIN")
+    for table, columns, rows in _tables(month):
+        marks = ", ".join("?" * len(columns))
+        connection.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+    for statement in sql.FILL_HALF_DAYS:
+        connection.execute(statement)
+    since = month.until - MONTH_DAYS * 24 * HOUR_NS
+    (cells,) = connection.execute("SELECT count(*) FROM rollups WHERE hour >= ?", (since,)).fetchone()
+    connection.execute("COMMIT")
     connection.close()
-    return made
+    return cells
 
 
-def fill_server(url: str, month: Month) -> int:
-    """Put these rollups into an empty database of the newest schema; how many."""
+def fill_server(url: str, month: Month) -> None:
+    """Put these sums into an empty database of the newest schema, as those of one gateway."""
 
-    async def copy() -> int:
+    async def copy() -> None:
         connection = await asyncpg.connect(url)
         try:
-            made = [(*row, 1) for row in rows(month)]
-            await connection.copy_records_to_table("rollups", records=made, columns=(*COLUMNS, "node"))
-            await connection.execute("ANALYZE rollups")
+            for table, columns, rows in _tables(month):
+                nodes = () if table == "sessions" else ("node",)
+                made = ((*row, *(1 for _ in nodes)) for row in rows)
+                await connection.copy_records_to_table(table, records=made, columns=(*columns, *nodes))
+            for statement in shared_sql.FILL_HALF_DAYS:
+                await connection.execute(statement)
+            await connection.execute("ANALYZE rollups, half_days, latencies, tag_rollups, sessions")
+            await connection.execute("ANALYZE half_day_latencies, half_day_tags")
         finally:
             await connection.close()
-        return len(made)
 
-    return asyncio.run(copy())
+    asyncio.run(copy())
+
+
+def _tables(month: Month) -> Sequence[tuple[str, Sequence[str], Iterable[Row]]]:
+    return (
+        ("rollups", ROLLUPS, rollups(month)),
+        ("latencies", LATENCIES, latencies(month)),
+        ("tag_rollups", TAGS, tags(month)),
+        ("sessions", SESSIONS, sessions(month)),
+    )
+
+
+def _hours(month: Month) -> range:
+    last = month.until // HOUR_NS
+    return range(last - month.days * 24, last)
 
 
 def _users(month: Month, dice: random.Random) -> Sequence[tuple[tuple[str, str, str, str], float]]:
     """Who uses which model, and how much of all."""
     found: list[tuple[tuple[str, str, str, str], float]] = []
-    for agent in range(AGENTS):
+    for agent in range(month.agents):
         much = 1 / (1 + agent % 8)
         for model in sorted(dice.sample(range(MODELS), month.models_per_agent)):
             names = (
                 f"team-{agent % TEAMS}",
-                f"agent-{agent:02}",
+                f"agent-{agent:03}",
                 f"model-{model}",
                 f"provider-{model % PROVIDERS}",
             )
@@ -126,4 +224,26 @@ def _figures(calls: int, dice: random.Random) -> tuple[int, ...]:
     tokens_in, tokens_out = calls * dice.randrange(500, 4_000), calls * dice.randrange(50, 900)
     cost = tokens_in * 800 + tokens_out * 3_000
     denied, cached = calls // 200, tokens_in // 5
-    return calls, denied, 0, calls // 500, tokens_in, tokens_out, cached, 0, 0, cost, tokens_in * 4, tokens_in
+    metered = (
+        calls,
+        denied,
+        0,
+        calls // 500,
+        tokens_in,
+        tokens_out,
+        cached,
+        0,
+        0,
+        cost,
+        tokens_in * 4,
+        tokens_in,
+    )
+    return (
+        *metered,
+        denied // 3,
+        calls // 300,
+        calls // 400,
+        calls,
+        calls * dice.randrange(400, 9_000),
+        cost // 7,
+    )

@@ -21,7 +21,8 @@ from palyra.lifecycle.approval_drafts import Wish, draft_up_front
 from palyra.lifecycle.approvals import Approvals, ApprovalTerms
 from palyra.lifecycle.ports import ApprovalRecords
 
-ROUNDS = 100
+ROUNDS = 40
+ROUNDS_LONG = 1_000
 CALLS = 50
 AMOUNT = Offer(GrantKind.AMOUNT)
 MANY = ApprovalTerms(pending_max=1_000_000)
@@ -53,6 +54,12 @@ class Office:
 def open_office(records: ApprovalRecords, *, shared: bool = False) -> Office:
     bench = Bench(budget("all", 1, metric="requests", scope="principal:*", action="approval_required"))
     return Office(bench, staff(bench, MANY, records, shared=shared).approvals)
+
+
+@pytest.fixture(params=[ROUNDS, pytest.param(ROUNDS_LONG, marks=pytest.mark.soak)])
+def rounds(request: pytest.FixtureRequest) -> int:
+    """How often whatever is raced is raced."""
+    return cast("int", request.param)
 
 
 @pytest.fixture
@@ -104,9 +111,9 @@ async def check(offices: Sequence[Office], approval: Approval, outcomes: Sequenc
     return won[0].state
 
 
-async def approve_against_deny(offices: Sequence[Office]) -> set[State]:
+async def approve_against_deny(offices: Sequence[Office], rounds: int) -> set[State]:
     seen: set[State] = set()
-    for number in range(ROUNDS):
+    for number in range(rounds):
         approval = await ask(offices[0], number)
         acts = [offices[0].approve(approval), offices[1].deny(approval)]
         outcomes = await race(*(acts if number % 2 else reversed(acts)))
@@ -114,17 +121,17 @@ async def approve_against_deny(offices: Sequence[Office]) -> set[State]:
     return seen
 
 
-async def test_approve_against_deny(offices: Sequence[Office]) -> None:
-    assert await approve_against_deny(offices) == {State.APPROVED, State.DENIED}
+async def test_approve_against_deny(offices: Sequence[Office], rounds: int) -> None:
+    assert await approve_against_deny(offices, rounds) == {State.APPROVED, State.DENIED}
 
 
-async def test_approve_against_deny_at_two_gateways(gateways: Sequence[Office]) -> None:
-    assert await approve_against_deny(gateways) == {State.APPROVED, State.DENIED}
+async def test_approve_against_deny_at_two_gateways(gateways: Sequence[Office], rounds: int) -> None:
+    assert await approve_against_deny(gateways, rounds) == {State.APPROVED, State.DENIED}
 
 
-async def two_approvers(offices: Sequence[Office]) -> set[str | None]:
+async def two_approvers(offices: Sequence[Office], rounds: int) -> set[str | None]:
     seen: set[str | None] = set()
-    for number in range(ROUNDS):
+    for number in range(rounds):
         approval = await ask(offices[0], number)
         acts = [offices[0].approve(approval), offices[1].approve_as_another(approval)]
         outcomes = await race(*(acts if number % 2 else reversed(acts)))
@@ -134,18 +141,18 @@ async def two_approvers(offices: Sequence[Office]) -> set[str | None]:
     return seen
 
 
-async def test_two_approvers(offices: Sequence[Office]) -> None:
-    assert await two_approvers(offices) == {"root", "olga"}
+async def test_two_approvers(offices: Sequence[Office], rounds: int) -> None:
+    assert await two_approvers(offices, rounds) == {"root", "olga"}
 
 
-async def test_two_approvers_at_two_gateways(gateways: Sequence[Office]) -> None:
-    assert await two_approvers(gateways) == {"root", "olga"}
+async def test_two_approvers_at_two_gateways(gateways: Sequence[Office], rounds: int) -> None:
+    assert await two_approvers(gateways, rounds) == {"root", "olga"}
 
 
-async def approve_against_expiry(offices: Sequence[Office]) -> set[State]:
+async def approve_against_expiry(offices: Sequence[Office], rounds: int) -> set[State]:
     """The second gateway's clock is at the end of the request already, the first one's just before."""
     seen: set[State] = set()
-    for number in range(ROUNDS):
+    for number in range(rounds):
         approval = await ask(offices[0], number, expire_after_ns=1_000)
         await offices[1].desk.load()
         clock = offices[1].bench.clock
@@ -170,19 +177,19 @@ async def approve_against_expiry(offices: Sequence[Office]) -> set[State]:
     return seen
 
 
-async def test_approve_against_expiry(offices: Sequence[Office]) -> None:
-    assert State.EXPIRED in await approve_against_expiry(offices)
+async def test_approve_against_expiry(offices: Sequence[Office], rounds: int) -> None:
+    assert State.EXPIRED in await approve_against_expiry(offices, rounds)
 
 
-async def test_approve_against_expiry_at_two_gateways(gateways: Sequence[Office]) -> None:
-    assert await approve_against_expiry(gateways) == {State.APPROVED, State.EXPIRED}
+async def test_approve_against_expiry_at_two_gateways(gateways: Sequence[Office], rounds: int) -> None:
+    assert await approve_against_expiry(gateways, rounds) == {State.APPROVED, State.EXPIRED}
 
 
-async def test_a_grant_for_one_call_that_fifty_calls_want_at_once_lets_one_through() -> None:
+async def test_a_grant_for_one_call_that_fifty_calls_want_at_once_lets_one_through(rounds: int) -> None:
     bench = Bench(budget("all", 1, metric="requests", scope="principal:*", action="approval_required"))
     desk = staff(bench, MANY).approvals
     await bench.answered(bench.call())
-    for number in range(ROUNDS):
+    for number in range(rounds):
         call = bench.call(max_tokens=number + 1)
         with pytest.raises(BudgetExceeded) as refused:
             await bench.start(call)

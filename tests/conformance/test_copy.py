@@ -34,6 +34,7 @@ from palyra.ledger.account import Balance
 from palyra.lifecycle.activity import SessionFilter
 from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.ports import AlertFilter, ApprovalFilter, AuditEntry, IdempotencyClaim, NoticeFilter
+from palyra.lifecycle.signed_in import SignIn
 from palyra.store import copy
 from palyra.store.copy import Copied, CopyError, copy_to_server
 from palyra.store.copy_sql import REST
@@ -64,6 +65,9 @@ TABLES: Mapping[str, str] = {
     "slices": "SELECT * FROM slices ORDER BY node, policy_id, metric, entity, window_start",
     "idempotency": "SELECT * FROM idempotency ORDER BY principal, key",
     "rollups": "SELECT * FROM rollups ORDER BY hour, principal, agent, model, provider, node",
+    "half_days": "SELECT * FROM half_days ORDER BY half_day, principal, agent, model, provider, node",
+    "half_day_latencies": "SELECT * FROM half_day_latencies ORDER BY half_day, provider, model, bucket",
+    "half_day_tags": "SELECT * FROM half_day_tags ORDER BY half_day, tag, value",
     "latencies": "SELECT * FROM latencies ORDER BY hour, provider, model, bucket, node",
     "tag_rollups": "SELECT * FROM tag_rollups ORDER BY hour, tag, value, node",
     "sessions": "SELECT * FROM sessions ORDER BY principal, session",
@@ -291,6 +295,16 @@ class TestTheCopy:
         )
         assert told.rows["decisions"] == len(calls) - 3
         assert (told.requests, told.cost) == (8, sum(each.cost for each in usage))
+
+    async def test_leaves_sign_ins_out(self, tmp_path: Path) -> None:
+        """People sign in again, at the gateway that they open."""
+        till = await worked(tmp_path / "palyra.db")
+        made = SignIn("a" * 64, "key-7", "5" * 64, NOON, LATER)
+        await till.store.records.save_sign_in(made, 100)
+        till.close()
+        url = new_database(empty=True)
+        await copied(tmp_path / "palyra.db", url)
+        assert await rows(url, "SELECT count(*) FROM sign_ins") == [(0,)]
 
     async def test_leaves_nothing_in_the_partitions_of_no_month(self, tmp_path: Path) -> None:
         """A row that lay there would keep the partition of its month from ever being made."""

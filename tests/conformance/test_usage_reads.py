@@ -1,14 +1,17 @@
 """Reports over the rollups say the same on every store, and what the calls say (L2)."""
 
 import random
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from fakes.records import NOON
 from fakes.till import Till, all_decisions, decision, hold
-from palyra.core.hours import HOUR_NS, HourRun
+from palyra.core.hours import HOUR_NS, HourRun, bucket_of
 from palyra.core.instant import Instant
 from palyra.lifecycle.usage import UsageFigure, UsageFilter, UsageRows, UsageTop, UsageTotals
+from palyra.reports.usage_buckets import Unit, cut
+from palyra.reports.usage_window import Stretch
 
 START = Instant(NOON - 12 * HOUR_NS)
 HOURS = 48
@@ -97,6 +100,30 @@ class TestSeries:
         first = min(groups, key=lambda each: (-figure.of(each), each.group["principal"]))
         cells = await till.store.records.usage_series(ALL, EACH_HOUR, UsageTop("principal", figure, 1))
         assert {each.name for each in cells} == {None, first.group["principal"]}
+
+    @pytest.mark.parametrize("zone", ["UTC", "Europe/Prague", "America/New_York", "Asia/Kolkata"])
+    @pytest.mark.parametrize("unit", [Unit.DAY, Unit.MONTH])
+    async def test_days_of_a_zone_are_the_calls_in_them(self, till: Till, zone: str, unit: Unit) -> None:
+        """Also where a late end changes a day that is over."""
+        await fill(till)
+        late = decision("late", Instant(START + 3 * HOUR_NS), agent="coder")
+        till.reserve("late", hold(10), told_of=late)
+        till.expire("late")
+        await till.flush()
+        till.settle("late", 3, tokens=(1, 2))
+        await till.flush()
+        stretch = Stretch(Instant(START + HOUR_NS // 2), Instant(END - 5 * HOUR_NS))
+        made = cut(stretch, unit, ZoneInfo(zone))
+        expected: dict[tuple[int, str], int] = {}
+        for stored in await all_decisions(till.store):
+            hour = stored.decision.at - stored.decision.at % HOUR_NS
+            if stored.settlement is not None and stretch.since <= hour < stretch.until:
+                key = bucket_of(hour, made.runs), stored.decision.labels.agent or ""
+                expected[key] = expected.get(key, 0) + (stored.settlement.cost or 0)
+        found = await till.store.records.usage_series(
+            UsageFilter(*stretch), made.runs, UsageTop("agent", UsageFigure.CALLS, 20)
+        )
+        assert {(each.bucket, each.name): each.sums.cost for each in found} == expected
 
     async def test_no_hour_at_all_is_no_cell(self, till: Till) -> None:
         await fill(till, 3)

@@ -14,7 +14,7 @@ import pytest
 
 from harness.daemon import poll
 
-DEMO_S = 150.0
+DEMO_S = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def running(tmp_path: Path) -> Iterator[Demo]:
     out, log = tmp_path / "out", tmp_path / "log"
     with out.open("wb") as out_file, log.open("wb") as log_file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "palyra", "demo", "--json", "--port", "0"],
+            [sys.executable, "-m", "palyra", "demo", "--no-history", "--json", "--port", "0"],
             stdout=out_file,
             stderr=log_file,
             process_group=0,
@@ -67,6 +67,7 @@ def test_the_scene_admits_clamps_refuses_and_leaves_nothing_running() -> None:
 
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
+    assert told["console"] == f"{told['url']}/console"
     first, stream, clamped, *spent = told["steps"]
     assert first["status"] == stream["status"] == clamped["status"] == 200
     assert first["text"]
@@ -85,7 +86,7 @@ def test_the_scene_admits_clamps_refuses_and_leaves_nothing_running() -> None:
 @pytest.mark.timeout(240)
 def test_people_see_the_answers_the_refusal_and_why() -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "palyra", "demo", "--once", "--port", "0"],
+        [sys.executable, "-m", "palyra", "demo", "--no-history", "--once", "--port", "0"],
         capture_output=True,
         text=True,
         timeout=DEMO_S,

@@ -16,7 +16,8 @@ from harness.script import Answer, Call, failing
 from harness.stub import Stub
 from harness.talk import request_id
 from harness.tenant import SharedDaemons, Tenant
-from palyra.api.schemas import CallExplained, Listing, ModelStatus
+from palyra.api.decision_schemas import CallExplained
+from palyra.api.schemas_models import ModelList, ModelStatus
 
 RUN_S = 60
 DOWN = "http://127.0.0.1:1"
@@ -117,7 +118,7 @@ def test_status_is_live(terminal: Terminal) -> None:
 
 def test_list_has_what_the_provider_lists(terminal: Terminal) -> None:
     document = terminal.json("models", "list", "--all")
-    Listing.model_validate(document)
+    ModelList.model_validate(document)
     origins = {each["id"]: each["origin"] for each in document["items"]}
     assert origins["stub-model"] == "config"
     assert origins["stub-embed"] == "discovered"

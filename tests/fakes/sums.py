@@ -12,13 +12,17 @@ from palyra.core.latency import bucket_of
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
 from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.usage import UsageTotals
+from palyra.store import sql
 
 EVER = Instant(0), Instant(2**62)
 CELL = ("hour", "principal", "agent", "model", "provider")
 HOUR_NS = 3600 * NANOSECONDS
 TABLES = {
     "rollups": "hour, principal, agent, model, provider",
+    "half_days": "half_day, principal, agent, model, provider",
     "latencies": "hour, provider, model, bucket",
+    "half_day_latencies": "half_day, provider, model, bucket",
+    "half_day_tags": "half_day, tag, value",
     "tag_rollups": "hour, tag, value",
     "sessions": "principal, session",
 }
@@ -52,6 +56,7 @@ def figures(call: StoredDecision) -> Figures:
         "clamped": call.decision.clamp is not None,
         "timed": in_time,
         "latency_ms": end.total_ms if in_time else 0,
+        "saved": end.saved or 0,
     }
 
 
@@ -141,6 +146,17 @@ def stored_sums(path: Path) -> dict[str, list[tuple[object, ...]]]:
     return found
 
 
+def half_days_disagree(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    """Rows of half-days that are not the sums of their hours, and those that these would be."""
+    wrong: list[tuple[object, ...]] = []
+    for statement in sql.FILL_HALF_DAYS:
+        insert, _, summed = statement.partition("SELECT")
+        stored, right = f"SELECT * FROM {insert.split()[2]}", f"SELECT {summed}"
+        wrong += connection.execute(f"{stored} EXCEPT {right}")
+        wrong += connection.execute(f"SELECT * FROM ({right}) EXCEPT {stored}")
+    return wrong
+
+
 def figures_of(totals: UsageTotals) -> list[str]:
     return [name for name in totals.__dataclass_fields__ if name != "group"]
 
@@ -149,7 +165,16 @@ async def assert_sums_agree(store: Store) -> None:
     """L2: every sum that people see is the one of the calls, to the last nano-USD."""
     calls = await all_decisions(store)
     records = store.records
-    assert await stored_cells(store) == cells(calls), "L2: rollups"
+    expected = cells(calls)
+    assert await stored_cells(store) == expected, "L2: rollups"
+    by_names: dict[tuple[str, ...], Counter[str]] = {}
+    for (_, *names), sums in expected.items():
+        by_names.setdefault(tuple(names), Counter()).update(sums)
+    told = await records.usage(*EVER, CELL[1:])
+    found = {
+        tuple(each.group.values()): {name: getattr(each, name) for name in figures_of(each)} for each in told
+    }
+    assert found == {names: dict(sums) for names, sums in by_names.items()}, "L2: half-days"
     listed = await records.sessions(SessionFilter(limit=1_000_000))
     assert {(each.principal, each.session): each for each in listed} == sessions(calls), "L2: sessions"
     assert await records.tags(*EVER) == tags(calls), "L2: tags"

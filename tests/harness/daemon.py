@@ -18,7 +18,7 @@ from harness import toml_text
 from harness.new_file import give_file
 from harness.postgres import new_database
 
-START_S = 30.0
+START_S = 60.0
 STOP_S = 20.0
 POLL_S = 0.02
 STUB_CREDENTIAL = "stub-credential-0123456789"

@@ -44,7 +44,7 @@ def ask(
     path: str = CHAT,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """One call, from a test that is no coroutine; on a loop of its own, as browsers have one in the thread."""
+    """One call, from a test that is no coroutine: in a loop of its own, as a browser's thread has one."""
     given = chat() if body is None else body
     call = raw.call(daemon.url, path, json_body=given, key=key, headers=headers or {})
     with ThreadPoolExecutor(1) as aside:

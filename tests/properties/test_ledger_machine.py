@@ -288,7 +288,7 @@ def run(machine: type[LedgerMachine], examples: int, steps: int) -> None:
 
 @pytest.mark.timeout(600)  # time to find the smallest failing story
 def test_any_order_of_calls_leaves_the_books_of_the_model() -> None:
-    run(LedgerMachine, examples=200, steps=100)
+    run(LedgerMachine, examples=100, steps=100)
 
 
 @pytest.mark.timeout(600)

@@ -29,7 +29,6 @@ const COLORS: Record<string, string> = {
   medium: "yellow",
   high: "red",
   // alerts and their messages
-  open: "red",
   firing: "red",
   waiting: "yellow",
   sent: "green",
@@ -56,7 +55,7 @@ export function State({ word, children, ...badge }: { word: string } & BadgeProp
       radius="sm"
       tt="none"
       flex="none"
-      miw="max-content"
+      miw="fit-content"
       {...badge}
     >
       {children ?? word.replaceAll("_", " ")}

@@ -1,10 +1,13 @@
 import { Card, Group, Stack, Text, Tooltip } from "@mantine/core";
 import { IconArrowDownRight, IconArrowUpRight } from "@tabler/icons-react";
 import type { ReactNode } from "react";
-import { percent } from "./amounts";
+import { percent, whole } from "./amounts";
 
 /** Whether more of a figure is good news, bad news, or neither. */
 export type Leaning = "good" | "bad" | "neutral";
+
+/** From here on a factor says more than percent. */
+const TENFOLD = 900;
 
 function Change({ change, leaning }: { change: string | number; leaning: Leaning }) {
   const value = Number(change);
@@ -21,8 +24,8 @@ function Change({ change, leaning }: { change: string | number; leaning: Leaning
   return (
     <Group gap={2} wrap="nowrap" c={color}>
       <Arrow size={14} aria-hidden />
-      <Text size="xs" fw={600} inherit>
-        {percent(Math.abs(value))}
+      <Text size="xs" fw={600} c="inherit">
+        {value >= TENFOLD ? `× ${whole(Math.round(value / 100 + 1))}` : percent(Math.abs(value))}
       </Text>
       <Text size="xs" className="visually-hidden">
         {value > 0 ? "more" : "less"} than before
@@ -56,7 +59,7 @@ export function Figure({
         <Text size="1.5rem" fw={700} className="figure-value" component="div">
           {value}
         </Text>
-        <Group gap="xs" mih={18}>
+        <Group gap="xs">
           {change !== undefined && change !== null && (
             <Tooltip label="Against the period of the same length before" openDelay={300}>
               <div>

@@ -125,6 +125,7 @@ function AddFilter({
               onKeyDown={(event) => {
                 if (event.key === "Enter" && texts[name]) take(name, texts[name]);
               }}
+              openOnFocus={false}
               comboboxProps={{ withinPortal: false }}
             />
           ))}
@@ -183,7 +184,11 @@ export function FilterBar({
             size="md"
             withRemoveButton
             onRemove={() => without(name)}
-            removeButtonProps={{ "aria-label": `Remove the filter on ${name}` }}
+            removeButtonProps={{
+              "aria-label": `Remove the filter on ${name}`,
+              "aria-hidden": false,
+              tabIndex: 0,
+            }}
           >
             {name}: {filters[name] === "" ? "none" : filters[name]}
           </Pill>

@@ -61,11 +61,11 @@ class Gauges:
         ids = sorted(policy_id for policy_id in policies if cursor is None or policy_id > cursor)
         chosen = [policies[policy_id] for policy_id in ids[:limit]]
         now = self._deps.clock.now()
-        windows = [window for policy in chosen if (window := _window(policy, now)) is not None]
+        windows = [window for policy in chosen if (window := window_of(policy, now)) is not None]
         found = await self._deps.records.standing(windows, ACCOUNTS_EACH)
         standings = [self._with_current(each, found.get(each.id, _NOTHING), now) for each in chosen]
         shown = [(policy, standing.accounts) for policy, standing in zip(chosen, standings, strict=True)]
-        documents = await self._documents(shown, now)
+        documents = await self.documents(shown, now)
         items = [
             {"policy": policy_to_dict(policy), "accounts": accounts, "accounts_total": standing.total}
             for policy, accounts, standing in zip(chosen, documents, standings, strict=True)
@@ -82,20 +82,20 @@ class Gauges:
         now = self._deps.clock.now()
         stored = await self._deps.records.accounts(policy_id)
         found = [each for each in stored if entity is None or each.key.entity == entity]
-        current = _current(policy, entity, now)
+        current = current_of(policy, entity, now)
         if current is not None and all(each.key != current[0] for each in found):
             found.append(AccountStatus(*current, self._deps.ledger.balance(current[0])))
-        (accounts,) = await self._documents([(policy, found)], now)
+        (accounts,) = await self.documents([(policy, found)], now)
         return JSONResponse({"policy": policy_to_dict(policy), "accounts": accounts})
 
     def _with_current(self, policy: Policy, standing: Standing, now: Instant) -> Standing:
         """The account of a budget that has only one is there before the first call, too."""
-        current = _current(policy, None, now)
+        current = current_of(policy, None, now)
         if current is None or standing.total:
             return standing
         return Standing((AccountStatus(*current, self._deps.ledger.balance(current[0])),), 1)
 
-    async def _documents(self, shown: Sequence[Shown], now: Instant) -> list[list[dict[str, object]]]:
+    async def documents(self, shown: Sequence[Shown], now: Instant) -> list[list[dict[str, object]]]:
         """The accounts of each budget, with forecasts as alerts have them."""
         asked = [_outset(policy, each) for policy, accounts in shown for each in accounts]
         seen = await self._deps.forecasts.of_all(asked, now)
@@ -133,14 +133,14 @@ def _entity_for(policy: Policy, caller: Subject) -> str | None:
     raise NotFound(f"There is no budget {policy.id!r}.")
 
 
-def _window(policy: Policy, now: Instant) -> OpenWindow | None:
+def window_of(policy: Policy, now: Instant) -> OpenWindow | None:
     """The window of now; None of a budget for single requests, which has no account."""
     if policy.interval is Interval.REQUEST:
         return None
     return OpenWindow(policy.id, policy.metric.value, window_at(policy.interval, policy.zone, now)[0])
 
 
-def _current(policy: Policy, entity: str | None, now: Instant) -> tuple[AccountKey, Instant] | None:
+def current_of(policy: Policy, entity: str | None, now: Instant) -> tuple[AccountKey, Instant] | None:
     """The account of now where the policy names one entity: it is shown before the first call, too."""
     wanted = entity if entity is not None or policy.scope.each else policy.scope.id
     if policy.scope.kind is ScopeKind.GLOBAL:

@@ -14,7 +14,7 @@ from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.entrance import carries_key, clear_key
 from palyra.api.routes import Routes
-from palyra.api.schemas import Listing, ModelStatus, Tested
+from palyra.api.schemas_models import ConnectionsTested, ModelList, ModelStatus
 from palyra.api.timeouts import TIMEOUT_MS, TIMEOUT_MS_LEAST, TIMEOUT_MS_MOST
 from palyra.core.errors import FieldError
 
@@ -28,8 +28,8 @@ class Models:
 
     def install(self, routes: Routes) -> None:
         """Add the routes."""
-        routes.add("GET", "/models", self.list_models, READ, answer=Listing)
-        routes.add("GET", "/models/list", self.list_models_too, READ, answer=Listing)
+        routes.add("GET", "/models", self.list_models, READ, answer=ModelList)
+        routes.add("GET", "/models/list", self.list_models_too, READ, answer=ModelList)
         routes.add("GET", "/models/status", self.model_status, READ, answer=ModelStatus)
         routes.add(
             "POST",
@@ -45,11 +45,13 @@ class Models:
             "/models/test-connection",
             self.test_connection,
             OPERATE,
-            answer=Tested,
+            answer=ConnectionsTested,
             body=ConnectionTest,
             also=(404, 429, 503),
         )
-        routes.add("POST", "/models/discover", self.discover_models, WRITE, answer=Tested, also=(404,))
+        routes.add(
+            "POST", "/models/discover", self.discover_models, WRITE, answer=ConnectionsTested, also=(404,)
+        )
 
     async def list_models(self) -> Response:
         """Every model: role, capabilities, limits, tiers, price, health, and the source of each value."""

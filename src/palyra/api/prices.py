@@ -5,7 +5,7 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import READ
 from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
-from palyra.api.schemas import Listing
+from palyra.api.schemas_models import PriceList
 
 
 class Prices:
@@ -16,7 +16,7 @@ class Prices:
 
     def install(self, routes: Routes) -> None:
         """Add the routes."""
-        routes.add("GET", "/prices", self.list_prices, READ, answer=Listing)
+        routes.add("GET", "/prices", self.list_prices, READ, answer=PriceList)
 
     async def list_prices(self) -> Response:
         """The price book: its version, and every entry with source and validity."""

@@ -51,7 +51,10 @@ class KeyPage(BaseModel):
 
 
 class UsageSums(BaseModel):
-    """Sums over calls. ``unpriced`` calls are in no cost; ``latency_ms`` is the sum over the ``timed``."""
+    """Sums over calls. ``unpriced`` calls are in no cost; ``latency_ms`` is the sum over the ``timed``.
+
+    ``saved`` is what routing saved against the default models; below zero where it cost more.
+    """
 
     requests: int
     denied: int
@@ -70,6 +73,8 @@ class UsageSums(BaseModel):
     average_latency_ms: int | None
     cost_nano_usd: int
     cost_usd: str
+    saved_nano_usd: int
+    saved_usd: str
 
 
 class UsageGroup(UsageSums):
@@ -213,61 +218,6 @@ class UsageList(BaseModel):
     sparkline: UsageSparkline
     items: list[UsageItem]
     next_cursor: str | None
-
-
-class Listing(BaseModel):
-    """Items as the price book or the registry lists them."""
-
-    model_config = ConfigDict(extra="allow")
-
-    items: list[dict[str, Any]]
-
-
-class ModelStatus(BaseModel):
-    """Providers and how they do. ``live``: with what a daemon knows."""
-
-    model_config = ConfigDict(extra="allow")
-
-    live: bool
-    default_model: str | None
-    providers: list[dict[str, Any]]
-    models: int
-    priced: int
-    problems: list[dict[str, str]]
-
-
-class Tested(BaseModel):
-    """The results. ``ok``: every enabled provider is well."""
-
-    model_config = ConfigDict(extra="allow")
-
-    ok: bool
-    live: bool
-    providers: list[dict[str, Any]]
-
-
-class RoutingReportShown(BaseModel):
-    """Settled calls whose model Palyra chose, or would have: four costs, each with its ``saving``.
-
-    ``ran``, ``always_default``, ``always_recommended`` and ``shuffled`` have ``cost`` and ``saving`` in
-    nano-USD and USD, and ``saving_percent``, against the default. ``verdict`` has a ``code`` and a ``text``.
-    """
-
-    since: str
-    until: str
-    principal: str | None
-    truncated: bool
-    read_since: str | None
-    calls: dict[str, Any]
-    ran: dict[str, Any]
-    always_default: dict[str, Any]
-    always_recommended: dict[str, Any]
-    shuffled: dict[str, Any]
-    verdict: dict[str, str]
-    bands: list[dict[str, Any]]
-    models: list[dict[str, Any]]
-    endpoints: list[dict[str, Any]]
-    unpriced_models: list[dict[str, Any]]
 
 
 class ApprovalShown(BaseModel):

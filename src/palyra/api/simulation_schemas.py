@@ -1,8 +1,8 @@
 """The shapes of a simulation, for the OpenAPI document."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from palyra.api.bodies import Body, PolicyBody, Time
 from palyra.api.schemas_budgets import PolicyShown
@@ -34,9 +34,11 @@ class SimulationHalf(BaseModel):
 
 
 class SimulationSums(BaseModel):
-    """What happened to a group of calls, and what would have."""
+    """What happened to a group of calls, and what would have.
 
-    model_config = ConfigDict(extra="allow")
+    ``let_in_cost`` is a part of the simulated cost, of calls that never ran; ``would_save`` what dry-run
+    budgets would have saved, were they enforced.
+    """
 
     calls: int
     stopped: int
@@ -47,22 +49,57 @@ class SimulationSums(BaseModel):
     simulated: SimulationHalf
     saved_nano_usd: int
     saved_usd: str
+    let_in_cost_nano_usd: int
+    let_in_cost_usd: str
+    would_save_nano_usd: int
+    would_save_usd: str
+
+
+class SimulatedPrincipal(SimulationSums):
+    """The calls of one principal."""
+
+    principal: str
+
+
+class SimulatedAgent(SimulationSums):
+    """The calls of one agent; empty for those without one."""
+
+    agent: str
+
+
+class SimulatedMoment(BaseModel):
+    """When a limit was reached, by which call, on whose account."""
+
+    at: str
+    request_id: str
+    entity: str
 
 
 class SimulatedPolicy(BaseModel):
-    """What one budget would have done, and when it would have been reached first."""
+    """What one budget would have done, and when it would have been reached first.
 
-    model_config = ConfigDict(extra="allow")
+    ``binds``: any call at all. ``examples`` are ids of calls, by what would have become of them.
+    """
 
     policy_id: str
     candidate: bool
     replaces_version: int | None
     policy: PolicyShown
     binds: bool
+    blocked: int
+    asked: int
+    clamped: int
+    degraded: int
+    over_soft: int
+    alerted: int
+    would_block: int
+    would_ask: int
+    would_clamp: int
+    really_stopped: int
     saved_nano_usd: int
     saved_usd: str
-    first_soft: dict[str, Any] | None
-    first_hard: dict[str, Any] | None
+    first_soft: SimulatedMoment | None
+    first_hard: SimulatedMoment | None
     examples: dict[str, list[str]]
 
 
@@ -72,16 +109,16 @@ class SimulationShown(BaseModel):
     since: str
     until: str
     read_since: str
-    mode: str | None
+    mode: Mode | None
     only: bool
     read: int
     first_call: str | None
     last_call: str | None
     totals: SimulationSums
     policies: list[SimulatedPolicy]
-    principals: list[SimulationSums]
+    principals: list[SimulatedPrincipal]
     principals_left_out: int
-    agents: list[SimulationSums]
+    agents: list[SimulatedAgent]
     agents_left_out: int
     examples: dict[str, list[str]]
     notes: list[str]

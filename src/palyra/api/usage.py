@@ -13,6 +13,7 @@ from palyra.api.routes import Routes
 from palyra.api.schemas import UsageList, UsageSummary, UsageTimeline
 from palyra.api.usage_activity import UsageActivity
 from palyra.api.usage_export import UsageExport
+from palyra.api.usage_insights import Insights
 from palyra.api.usage_question import Names, figure_of, order_of, top_of, unit_of, zone_of
 from palyra.lifecycle.usage import UsageRows
 from palyra.reports.summary import Period, parse_groups, summary_document
@@ -54,6 +55,7 @@ class Usage:
         self._clock = deps.clock
         self._export = UsageExport(deps)
         self._activity = UsageActivity(deps)
+        self._insights = Insights(deps)
 
     def install(self, routes: Routes) -> None:
         """Add the routes."""
@@ -63,6 +65,7 @@ class Usage:
             routes.add("GET", f"/usage/{view}", self._lister(view), OWN, answer=UsageList, also=(503,))
         self._export.install(routes)
         self._activity.install(routes)
+        self._insights.install(routes)
 
     async def usage_summary(
         self,

@@ -21,9 +21,9 @@ def weekday(at: int) -> int:
     return to_datetime(at).weekday()
 
 
-def begin_of(now: Instant) -> Instant:
-    """The start of the month that ends at ``now``."""
-    return Instant(now - DAYS * DAY_NS)
+def begin_of(now: Instant, days: int = DAYS) -> Instant:
+    """The start of the days that end at ``now``."""
+    return Instant(now - days * DAY_NS)
 
 
 def working_day(now: Instant, days_ago: int) -> Instant:

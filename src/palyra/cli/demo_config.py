@@ -12,8 +12,8 @@ CONFIG_FILE, DATABASE, KEY_FILE = "palyra.toml", "palyra.db", "provider.key"
 _NO_KEY = "this-is-not-a-key"
 
 _TOP = """\
-# Written by `palyra demo`. The small model on this machine stands in for every provider, so that each model
-# below answers. Prices are the published ones, and made up for what runs here: it has a bill to look at.
+# Written by `palyra demo`: there the small model on this machine stands in for every provider, so that each
+# model below answers. Prices are the published ones, and made up for what runs here: it has a bill to look at.
 
 [server]
 host = "127.0.0.1"
@@ -81,7 +81,15 @@ scope = "global"
 metric = "cost_usd"
 interval = "month"
 soft_limit = "400.00"
-hard_limit = "500.00"
+action = "alert"
+
+[[budgets]]
+id = "prod-monthly"
+scope = "tag:env=prod"
+metric = "cost_usd"
+interval = "month"
+soft_limit = "130.00"
+hard_limit = "150.00"
 action = "block"
 thresholds = [{{ at = 0.5, then = "notify" }}, {{ at = 0.8, then = "notify" }}]
 
@@ -96,7 +104,7 @@ action = "block"
 thresholds = [{{ at = 0.9, then = "degrade", to = "low" }}]
 
 [[budgets]]
-id = "agent-tokens-hourly"
+id = "each-agent-hourly"
 scope = "agent:*"
 metric = "total_tokens"
 interval = "hour"

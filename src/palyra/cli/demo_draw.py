@@ -1,4 +1,4 @@
-"""What is drawn by lot in the month of the demo: how often an agent works, and what each of its calls needs."""
+"""What is drawn by lot in the month of the demo: when an agent works, and what each of its calls needs."""
 
 from collections.abc import Iterator, Sequence
 from math import exp
@@ -18,6 +18,11 @@ WINDOW_TOKENS = {LOCAL: 3_000}
 CONTEXT_TOKENS_MAX = 60_000
 _ALL_TRIES = 3
 _CLOCK_HOURS = 24
+
+
+def lot(seed: int, *names: object) -> Random:
+    """A source of numbers that are the same for the same names."""
+    return Random(" ".join(map(str, (seed, *names))))  # noqa: S311 (nothing here is secret)
 
 
 def sessions_of(agent: Agent, day: Instant, random: Random) -> list[Instant]:

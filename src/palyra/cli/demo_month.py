@@ -1,11 +1,11 @@
 """The past of the demo: a month of five teams, three providers, and one agent that runs away.
 
-All of it is drawn from a seed and happens day by day on the daemon's own path, so that two months with the same
-end are alike in everything but ids and keys.
+All of it is drawn from a seed and happens day by day on the daemon's own path, so that two months with the
+same end are alike in everything but keys.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from palyra.approvals.approval import GrantKind, State
 from palyra.approvals.rules import Offer
 from palyra.cli.demo_calendar import (
     DAY_NS,
+    DAYS,
     HOUR_NS,
     MINUTE_NS,
     SECOND_NS,
@@ -33,12 +34,13 @@ from palyra.cli.demo_draw import (
     days_between,
     faults_at,
     hints_of,
+    lot,
     model_of,
     script_of,
     sessions_of,
     tokens_of,
 )
-from palyra.cli.demo_script import make_call
+from palyra.cli.demo_script import Fault, make_call
 from palyra.cli.demo_stage import MILLISECOND_NS, Over, Stage
 from palyra.config.settings import Settings
 from palyra.core.errors import ApprovalRequired, BudgetExceeded, PalyraError
@@ -50,6 +52,8 @@ from palyra.identity.keys import Grant, Role, Subject
 SEED = 7
 QUIET_NS = 3 * MINUTE_NS
 """No call begins so shortly before the end: the last one is over by then."""
+ANSWERS = 2
+"""So many requests of the runaway agent are decided: the first is granted, the second is not."""
 LOOK_NS = HOUR_NS
 LOOK_CLOSELY_NS = 5 * MINUTE_NS
 """How often the checks of alerts run, and in times of trouble."""
@@ -66,25 +70,29 @@ class Written:
     calls: int
 
 
-def write_month(settings: Settings, now: Instant, tell: Tell, seed: int = SEED) -> Written:
-    """Write the month before ``now`` into the database of the settings, which must not be there yet.
+def write_month(
+    settings: Settings, now: Instant, tell: Tell, *, seed: int = SEED, days: int = DAYS
+) -> Written:
+    """Write the ``days`` before ``now`` into the database of the settings, which must not be there yet.
 
     Raises FileExistsError where it is, and ValueError for a database that is no file.
     """
     database = settings.server.database
     if not isinstance(database, Path):
         raise ValueError("a past is written to a SQLite file")
-    return asyncio.run(_write(settings, database, now, tell, seed))
+    return asyncio.run(_write(settings, database, (begin_of(now, days), now), tell, seed))
 
 
-async def _write(settings: Settings, database: Path, now: Instant, tell: Tell, seed: int) -> Written:
-    clock = MovedClock(begin_of(now))
+async def _write(
+    settings: Settings, database: Path, span: tuple[Instant, Instant], tell: Tell, seed: int
+) -> Written:
+    start, now = span
+    clock = MovedClock(start)
     stage = Stage(clock)
-    past, owner_key = await Past.begin(settings, database, clock, stage, Random(seed))
+    past, owner_key = await Past.begin(settings, database, clock, stage, lot(seed, "ids"))
     try:
         month = Month(past, stage, now, seed)
         await month.prepare(owner_key)
-        start = begin_of(now)
         await stage.play(now, past, lambda at: tell((at - start) // SECOND_NS, (now - start) // SECOND_NS))
         clock.move(now)
         await past.look()
@@ -108,8 +116,14 @@ class Month:
     _stopped: dict[str, Instant] = field(default_factory=dict[str, Instant])
     """Teams that wait for a decision, and until when."""
     _people: dict[str, Subject] = field(default_factory=dict[str, Subject])
-    _granted: int = 0
-    _lots: dict[str, Random] = field(default_factory=dict[str, Random])
+    _decided: int = 0
+    _asked: list[str] = field(default_factory=list[str])
+    """Approvals that the runaway agent asked for."""
+    _lot: Random = field(init=False)
+    """Of people and of the runaway agent."""
+
+    def __post_init__(self) -> None:
+        self._lot = lot(self.seed, "people")
 
     async def prepare(self, owner_key: str) -> None:
         """Make keys and budgets, and put everything that will happen into the calendar."""
@@ -123,10 +137,10 @@ class Month:
             grant = Grant(agent.principal, agent=agent.name, tags=tags)
             _, self._keys[agent.name] = await self.past.rules.create_key(grant, issuer=owner)
         await self._set_sales("0.70", "0.85")
-        start = begin_of(self.now)
+        start = self.stage.clock.at
         for day in days_between(start, self.now):
             for agent in AGENTS:
-                random = Random(f"{self.seed} {agent.name} {(day - midnight(self.now)) // DAY_NS}")
+                random = lot(self.seed, agent.name, (day - midnight(self.now)) // DAY_NS)
                 for number, begins in enumerate(sessions_of(agent, day, random)):
                     if start < begins < self.now - QUIET_NS:
                         if agent.name == RUNAWAY and begins >= runaway_from(self.now):
@@ -191,15 +205,14 @@ class Month:
         return new_model_from(self.now) <= at < priced_from(self.now)
 
     async def _call(self, session: "_Session") -> None:
-        agent, random = session.agent, session.random
-        over = partial(self._is_over, session)
-        tokens = tokens_of(agent, session.model, session.turn, random)
+        random, over = session.random, partial(self._is_over, session)
         faults = faults_at(session.model, self.stage.clock.at, self.now, random)
-        await self._make(session, tokens, faults, f"{session.name} {session.turn}", over)
+        await self._make(session, faults, f"{session.name} {session.turn}", over)
 
-    async def _make(self, session, tokens, faults, content: str, over: Over) -> None:
+    async def _make(self, session: "_Session", faults: Sequence[Fault], content: str, over: Over) -> None:
         agent, random, model = session.agent, session.random, session.model
         self.calls += 1
+        tokens = tokens_of(agent, model, session.turn, random)
         script = script_of(agent, model, b"%d" % self.calls, tokens, random)
         script.faults = faults
         ask = ask_of(agent, model, tokens, session.turn, random)
@@ -224,8 +237,7 @@ class Month:
     # People.
 
     def _wait_for_people(self, principal: str, approval_id: str) -> None:
-        random = self._lot("people")
-        at = self.stage.clock.at + random.randint(6, 50) * MINUTE_NS
+        at = self.stage.clock.at + self._lot.randint(6, 50) * MINUTE_NS
         self._stopped[principal] = Instant(at + MINUTE_NS)
         if at < self.now - QUIET_NS:
             self.stage.at(at, partial(self._decide, approval_id))
@@ -235,21 +247,18 @@ class Month:
         approval = await desk.find(approval_id)
         if approval.state is not State.PENDING or approval.expires_at <= self.stage.clock.at:
             return
-        self._granted += 1
-        if self._granted % 4 == 0:
+        self._decided += 1
+        if self._decided % 4 == 0:
             await desk.deny(approval_id, "Enough for today; it goes on tomorrow.", by=olga)
             return
         offer = Offer(GrantKind.AMOUNT, 2 * NANO_PER_USD // 5)
         await desk.approve(approval_id, offer, "The campaign ends this week.", by=olga)
 
-    def _lot(self, name: str) -> Random:
-        return self._lots.setdefault(name, Random(f"{self.seed} {name}"))
-
     # The agent that runs away.
 
     async def _run_away(self) -> None:
         agent = next(agent for agent in AGENTS if agent.name == RUNAWAY)
-        session = _Session(agent, f"{RUNAWAY}-loop", self._lot(RUNAWAY))
+        session = _Session(agent, f"{RUNAWAY}-loop", self._lot)
         session.model = model_of(agent, session.random)
         await self._loop(session)
 
@@ -257,8 +266,7 @@ class Month:
         """The same call again: what it reads does not change, so it never comes to an end."""
         if session.turn < 20:
             session.turn += 1
-        tokens = tokens_of(session.agent, session.model, session.turn, session.random)
-        await self._make(session, tokens, (), f"{RUNAWAY} again", partial(self._again, session))
+        await self._make(session, (), f"{RUNAWAY} again", partial(self._again, session))
 
     def _again(self, session: "_Session", error: PalyraError | None) -> None:
         random = session.random
@@ -273,11 +281,11 @@ class Month:
             self.stage.at(at, partial(self._loop, session))
 
     def _wait_for_the_runaway(self, approval_id: str) -> None:
-        if approval_id in self._lots:
+        if approval_id in self._asked:
             return
-        self._lots[approval_id] = Random(0)
-        asked = sum(each.startswith("apr_") for each in self._lots)
-        if asked <= 2:
+        self._asked.append(approval_id)
+        asked = len(self._asked)
+        if asked <= ANSWERS:
             at = self.stage.clock.at + (43 if asked == 1 else 95) * MINUTE_NS
             self.stage.at(at, partial(self._decide_on_runaway, approval_id, asked))
 

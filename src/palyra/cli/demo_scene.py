@@ -151,6 +151,7 @@ class Scene:
                 group["cost_usd"],
             )
             for group in document["groups"]
+            if group["group"]["principal"] in self.keys
         ]
         titles = (*labels, *(f">{name.replace('_', ' ')}" for name in counts), ">USD")
         print_table(self.console, titles, rows)

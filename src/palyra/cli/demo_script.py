@@ -1,6 +1,6 @@
 """One call of the month: what its caller asks for, and what the provider is going to answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -57,8 +57,8 @@ _BREAKS = {
 
 @dataclass(slots=True)
 class Script:
-    """``faults`` are how the first tries end; the one after them is answered. It is the body of its call, too:
-    ``rewritten`` is told what goes upstream.
+    """``faults`` are how the first tries end; the one after them is answered. It is the body of its call,
+    too: ``rewritten`` is told what goes upstream.
     """
 
     name: bytes
@@ -159,5 +159,5 @@ def make_call(
     )
 
 
-def _event(document: dict[str, object]) -> bytes:
+def _event(document: Mapping[str, object]) -> bytes:
     return b"data: %b\n\n" % msgspec.json.encode(document)

@@ -1,4 +1,4 @@
-"""The month of the demo as it happens: a clock that jumps from event to event, and providers that follow scripts.
+"""The month of the demo as it happens: a clock that jumps from event to event, providers that follow scripts.
 
 Calls take the daemon's own path: ``lifecycle.flow.run`` plans them, holds their money and settles what their
 provider reports. Nothing waits for the wall clock, a network or a disk.

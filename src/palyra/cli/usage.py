@@ -10,6 +10,7 @@ from palyra.cli.client import DEFAULT_URL, KeyOption, UrlOption, connect
 from palyra.cli.output import JsonOption, emit
 from palyra.cli.tables import print_line, print_table
 from palyra.cli.usage_export import EXPORT_EXAMPLES, export
+from palyra.cli.usage_insights import INSIGHTS_EXAMPLES, insights
 from palyra.cli.usage_options import (
     AgentOption,
     ModelOption,
@@ -63,6 +64,7 @@ app.command(epilog=TIMELINE_EXAMPLES)(timeline)
 add_views(app)
 app.command(epilog=SESSIONS_EXAMPLES)(sessions)
 app.command(epilog=SESSION_EXAMPLES)(session)
+app.command(epilog=INSIGHTS_EXAMPLES)(insights)
 app.command(epilog=EXPORT_EXAMPLES)(export)
 app.command(epilog=TOP_EXAMPLES)(top)
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from palyra.core.instant import NANOSECONDS, Instant
 
 HOUR_NS = 3_600 * NANOSECONDS
+HALF_DAY_NS = 12 * HOUR_NS
+"""Half-days of UTC begin at midnight and at noon."""
 
 
 class HourRun(NamedTuple):

@@ -104,7 +104,8 @@ class ModelDesk:
                     each,
                     providers[each.provider],
                     self._sheet(each, now),
-                    self.engine.providers.health(each, now).value,
+                    self.engine.providers,
+                    now,
                 )
                 for each in registry.all_models()
             ],

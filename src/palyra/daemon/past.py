@@ -1,7 +1,7 @@
 """The daemon's parts on a clock that is moved by hand: what happens there is written down as the past.
 
-Rules, budgets, ledger, desks and checks are the real ones. Whoever drives them moves the clock, answers for the
-providers, and decides for people.
+Rules, budgets, ledger, desks and checks are the real ones. Whoever drives them moves the clock, answers for
+the providers, and decides for people.
 """
 
 import asyncio
@@ -118,20 +118,24 @@ class Past:
     ) -> tuple[Self, str]:
         """A new ledger at ``database``, and the owner key that its first start gave, in clear.
 
-        Raises FileExistsError where there is one, and ValueError where the settings give an owner key.
+        It is made whatever ``settings`` say. Raises FileExistsError where there is a ledger.
         """
         past = cls(settings, database, clock, upstream, random)
         try:
             await past.rules.load()
-            owner_key = await past.rules.ensure_owner_key(settings.auth.owner_key)
-            if owner_key is None:
-                raise ValueError("the settings give an owner key; a past makes its own")
+            owner_key = await past._own()
             documents = documents_of(settings, past._catalog)
             await journal_configuration(past.records, documents, actor_of(settings))
         except BaseException:
             past.close()
             raise
         return past, owner_key
+
+    async def _own(self) -> str:
+        owner_key = await self.rules.ensure_owner_key(None)
+        if owner_key is None:
+            raise RuntimeError("a new ledger gave no owner key")
+        return owner_key
 
     async def look(self) -> None:
         """What a daemon does every few seconds: sweep approvals, look for what is wrong or over."""

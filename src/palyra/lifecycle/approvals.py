@@ -255,7 +255,8 @@ class Approvals:
             return self._granted_since(known, draft) or await self._join_or_make(draft)
 
         pending = self._pending_of(draft.cause)
-        if pending is not None and not self._shared:
+        open_still = pending is not None and self._ending(pending, draft.asked_at) is None
+        if pending is not None and open_still and not self._shared:
             return self._granted_since(known, draft) or self._join(pending, draft)
         return await self._alone(attempt)
 

@@ -374,6 +374,11 @@ class Settlement(msgspec.Struct, frozen=True, array_like=True, gc=False):
     prices: UnitPrices = ()
     attempts: tuple[AttemptRecord, ...] = ()
     """The tries, where there was more to them than one that went well."""
+    saved: int | None = None
+    """What the default model would have cost more, in nano-USD: below zero where it would have cost less.
+
+    None where the call ran on the default, nothing was routed, or a price is not known.
+    """
 
     @property
     def bill(self) -> tuple[CostLine, ...]:

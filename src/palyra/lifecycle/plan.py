@@ -33,6 +33,7 @@ from palyra.lifecycle.engine import Engine
 from palyra.lifecycle.estimate import EXPECTED_OUTPUT_SHARE, Bound, expected_input
 from palyra.lifecycle.providers import Later
 from palyra.lifecycle.route import Route, price_record
+from palyra.lifecycle.savings import Baseline, baseline_of
 from palyra.lifecycle.survey import Survey, Weighed
 from palyra.lifecycle.weigh import CallCost, Judgement
 from palyra.lifecycle.wire import Endpoint
@@ -55,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     """The decision for one call and, if it runs, what to hold, what to send and at what prices to settle.
 
     ``advised_sheet`` are the prices of the recommended model, where the call runs on another. ``later``: the
-    provider is not for this call now, and no other is.
+    provider is not for this call now, and no other is. ``baseline``: what it is compared with, if routed.
     """
 
     decision: Decision
@@ -65,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     sheet: PriceSheet | None
     advised_sheet: PriceSheet | None = None
     later: Later | None = None
+    baseline: Baseline | None = None
 
     @property
     def granted(self) -> Bound:
@@ -161,6 +163,7 @@ def _plan(survey: Survey, routed: Routed, failed: Decision | None) -> Plan:
         sheet,
         advised.route.sheet if advised is not here else None,
         later,
+        baseline_of(survey, routed, continues=failed is not None),
     )
 
 

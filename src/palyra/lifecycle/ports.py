@@ -174,7 +174,10 @@ class SharedRouting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DecisionFilter:
-    """Which decisions to list, newest first; None means any. ``first`` is the least request id wanted."""
+    """Which decisions to list, newest first; None means any, and an empty agent or session none given.
+
+    ``first`` is the least request id wanted.
+    """
 
     principal: str | None = None
     agent: str | None = None

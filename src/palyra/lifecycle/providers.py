@@ -138,6 +138,13 @@ class Providers:
             return Health.COOLING
         return Health.OK
 
+    def cooldown(self, model: Model, now: Instant) -> Cooldown | None:
+        """What keeps this model from being called for a while, None if nothing does."""
+        if not self._cooldowns.entries:
+            return None
+        terms = self.seen(model.provider).terms
+        return self._cooldowns.standing(terms.credential, model.upstream_name, now)
+
     def room(self, provider_id: str, priority: Priority) -> str:
         """What a call would find: ``ready``, ``waiting`` or ``deferred``."""
         if not self._pressed:

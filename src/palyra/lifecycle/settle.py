@@ -19,6 +19,7 @@ from palyra.ledger.account import Hold
 from palyra.ledger.event import Expired, Released, Settled
 from palyra.lifecycle.decision import AttemptRecord, CallState, Counterfactual, Settlement
 from palyra.lifecycle.plan import Plan
+from palyra.lifecycle.savings import Baseline
 from palyra.lifecycle.usual import UsualPlan
 from palyra.lifecycle.wire import Reported, UpstreamFailure
 from palyra.pricing.sheet import PriceSheet
@@ -200,7 +201,13 @@ def _settlement(
         None if decision.counterfactual is None else _counterfactual_cost(plan, metered, cost),
         () if sheet is None else sheet.unit_prices(metered.usage, metered.service_tier),
         ending.attempts,
+        None if plan.baseline is None or state is not _SETTLED else _saved(plan.baseline, metered, cost),
     )
+
+
+def _saved(baseline: Baseline, metered: Metered, cost: int | None) -> int | None:
+    """What routing saved, in nano-USD; None where that is not known."""
+    return None if cost is None else baseline.saved(metered.usage, metered.service_tier, cost)
 
 
 def _counterfactual_cost(plan: Plan | UsualPlan, metered: Metered, cost: int | None) -> int | None:

@@ -15,6 +15,7 @@ class UsageTotals:
 
     ``asked`` are those of the denied that people were asked about. ``failed`` ended with the error of a
     provider, or without reaching it. ``latency_ms`` is the sum over the ``timed``: calls settled in time.
+    ``saved`` is what routing saved against the default models, in nano-USD; below zero where it cost more.
     """
 
     group: Mapping[str, str]
@@ -33,6 +34,7 @@ class UsageTotals:
     failed: int = 0
     timed: int = 0
     latency_ms: int = 0
+    saved: int = 0
 
 
 FIGURES = tuple(each.name for each in fields(UsageTotals) if each.name != "group")

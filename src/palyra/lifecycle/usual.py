@@ -60,6 +60,11 @@ class UsualPlan(msgspec.Struct, frozen=True, gc=False):
         return
 
     @property
+    def baseline(self) -> None:
+        """Nothing was routed."""
+        return
+
+    @property
     def output_cap(self) -> None:
         """The caller's own output cap goes upstream."""
         return

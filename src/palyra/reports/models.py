@@ -12,15 +12,23 @@ if TYPE_CHECKING:
     from palyra.lifecycle.providers import Providers
 
 
+_PRICES = ("input", "output", "cache_read")
+
+
 def model_document(
-    name: str, model: Model, provider: Provider, sheet: PriceSheet | None, health: str
+    name: str,
+    model: Model,
+    provider: Provider,
+    sheet: PriceSheet | None,
+    providers: "Providers",
+    now: Instant,
 ) -> dict[str, object]:
-    """One model, by the name that asks for it.
+    """One model, by the name that asks for it, with how it and its provider do.
 
     Prices are decimal strings of USD per million tokens, None where there is no price.
     ``sources`` tells for each value who said it: config, discovery, price_book, family or default.
     """
-    price = None if sheet is None else sheet.standard
+    cooldown = providers.cooldown(model, now)
     sources: dict[str, str] = dict(model.sources)
     if sheet is not None:
         sources["price"] = sheet.source
@@ -38,12 +46,24 @@ def model_document(
         "enabled": model.enabled and provider.enabled,
         "aliases": list(model.aliases),
         "fallbacks": list(model.fallbacks),
-        "price": {
-            "input_usd_per_million": None if price is None or price.input is None else plain(price.input),
-            "output_usd_per_million": None if price is None or price.output is None else plain(price.output),
-        },
-        "health": health,
+        "price": _price(sheet),
+        "health": providers.health(model, now).value,
+        "breaker": providers.breaker_state(model.provider, now).value,
+        "cooldown": None
+        if cooldown is None
+        else {"until": isoformat(cooldown.until), "reason": cooldown.reason.value},
         "sources": sources,
+    }
+
+
+def _price(sheet: PriceSheet | None) -> dict[str, str | None]:
+    """What a call of the standard tier costs by its tokens."""
+    rates = None if sheet is None else sheet.standard
+    figures = {} if rates is None else {name: getattr(rates, name) for name in _PRICES}
+    shown = {f"{name}_usd_per_million": figures.get(name) for name in _PRICES}
+    return {
+        **{name: None if figure is None else plain(figure) for name, figure in shown.items()},
+        "source": None if sheet is None else sheet.source,
     }
 
 

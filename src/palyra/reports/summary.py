@@ -37,6 +37,7 @@ _COUNTS = (
     "timed",
     "latency_ms",
 )
+_AMOUNTS = ("cost", "saved")
 
 
 _P95 = 950
@@ -77,7 +78,8 @@ def summary_document(
     """Totals over a stretch, one entry per group, and what changed against the stretch ``before`` it.
 
     Costs in nano-USD and USD. ``unpriced`` counts the calls whose cost is unknown and that are therefore not
-    in ``cost`` (L6), ``running_unpriced`` those that are not in ``held_now``.
+    in ``cost`` (L6), ``running_unpriced`` those that are not in ``held_now``. ``saved`` is what routed calls
+    would have cost more on their default models.
     """
     totals = now.totals
     ordered = sorted(totals, key=lambda each: (-each.cost, -each.requests, sorted(each.group.items())))
@@ -104,15 +106,19 @@ def summary_document(
 
 
 def sums_document(totals: Sequence["UsageTotals"]) -> dict[str, object]:
-    """The figures of all of ``totals`` together: counts, and the cost in nano-USD and USD."""
+    """The figures of all of ``totals`` together: counts, and cost and savings in nano-USD and USD."""
     average = {"average_latency_ms": average_latency_ms(totals)}
-    return _counts(totals) | average | money("cost", sum(each.cost for each in totals))
+    return _counts(totals) | average | _amount("cost", totals) | _amount("saved", totals)
 
 
 def average_latency_ms(totals: Sequence["UsageTotals"]) -> int | None:
     """The mean of the timed calls in milliseconds, half-even; None without any."""
     timed = sum(each.timed for each in totals)
     return round(Fraction(sum(each.latency_ms for each in totals), timed)) if timed else None
+
+
+def _amount(name: str, totals: Sequence["UsageTotals"]) -> dict[str, object]:
+    return money(name, sum(getattr(each, name) for each in totals))
 
 
 def _counts(totals: Sequence["UsageTotals"]) -> dict[str, object]:
@@ -122,11 +128,11 @@ def _counts(totals: Sequence["UsageTotals"]) -> dict[str, object]:
 def _change(totals: Sequence["UsageTotals"], before: Sequence["UsageTotals"]) -> dict[str, object]:
     """How much more each figure is now; ``_percent`` is of the figure before, None where that was 0 (W40)."""
     document: dict[str, object] = {}
-    for name in (*_COUNTS, "cost"):
+    for name in (*_COUNTS, *_AMOUNTS):
         old = sum(getattr(each, name) for each in before)
         more = sum(getattr(each, name) for each in totals) - old
-        document |= money(name, more) if name == "cost" else {name: more}
-        document[f"{name}_percent"] = percent(more, old)
+        document |= money(name, more) if name in _AMOUNTS else {name: more}
+        document[f"{name}_percent"] = percent(more, abs(old))
     slow, slower = average_latency_ms(before), average_latency_ms(totals)
     later = None if slow is None or slower is None else slower - slow
     document["average_latency_ms"] = later

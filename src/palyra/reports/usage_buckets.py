@@ -13,12 +13,13 @@ from zoneinfo import ZoneInfo
 
 from palyra.budgets.windows import Interval, window_at
 from palyra.core.errors import FieldError
-from palyra.core.hours import HOUR_NS, HourRun, next_hour
+from palyra.core.hours import HALF_DAY_NS, HOUR_NS, HourRun, next_hour
 from palyra.core.instant import Instant, to_datetime
 from palyra.reports.usage_window import DAY_NS, Stretch
 
 BUCKETS_MAX = 1_000
 POINTS_MAX = 48
+_POINTS_OF_HOURS = 4
 _HOURS_UP_TO = 3 * DAY_NS
 _DAYS_UP_TO = 92 * DAY_NS
 
@@ -84,11 +85,19 @@ def runs_of(buckets: Sequence[Bucket]) -> list[HourRun]:
 
 
 def points_of(stretch: Stretch) -> HourRun:
-    """At most POINTS_MAX buckets of equally many hours, for a small drawing; at least one."""
-    first = next_hour(stretch.since)
-    hours = max(1, (next_hour(stretch.until) - first) // HOUR_NS)
-    step = -(-hours // POINTS_MAX)
-    return HourRun(first, step * HOUR_NS, -(-hours // step), 0)
+    """At most POINTS_MAX buckets of equal length, for a small drawing; at least one.
+
+    Of a long stretch they are whole half-days of UTC, since those are read at once: the first bucket begins
+    before the stretch then.
+    """
+    first, last = next_hour(stretch.since), next_hour(stretch.until)
+    grain = HOUR_NS
+    if last - first > _POINTS_OF_HOURS * POINTS_MAX * HOUR_NS:
+        grain = HALF_DAY_NS
+        first = Instant(first - first % HALF_DAY_NS)
+    count = max(1, -(-(last - first) // grain))
+    step = -(-count // POINTS_MAX)
+    return HourRun(first, step * grain, -(-count // step), 0)
 
 
 def _fitting(stretch: Stretch) -> Unit:

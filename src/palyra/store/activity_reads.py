@@ -1,12 +1,24 @@
 """Sessions, tags and latencies as SQLAlchemy Core selects, each along an index and never over calls (W50)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from heapq import merge
 from itertools import groupby, islice
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, RowMapping, Select, cast, func, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    cast,
+    func,
+    select,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.sql.selectable import FromClause
 
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import (
@@ -17,7 +29,8 @@ from palyra.lifecycle.activity import (
     SessionTotals,
     TagTotals,
 )
-from palyra.store.schema import latencies, sessions, tag_rollups
+from palyra.store.schema import half_day_latencies, half_day_tags, latencies, sessions, tag_rollups
+from palyra.store.usage_strips import strips_of_stretch
 
 _COLUMNS = tuple(sessions.c[each.name] for each in fields(SessionTotals))
 _TAG_FIGURES = ("requests", "input_tokens", "output_tokens", "cost")
@@ -40,12 +53,11 @@ def one_session(connection: Connection, principal: str, session: str) -> Session
 
 def sum_tags(connection: Connection, since: Instant, until: Instant, tag: str | None) -> Sequence[TagTotals]:
     """See ``ActivityRecords.tags``."""
-    names = tag_rollups.c.tag, tag_rollups.c.value
-    sums = [cast(func.sum(tag_rollups.c[each]), BigInteger).label(each) for each in _TAG_FIGURES]
-    query = select(*names, *sums).where(tag_rollups.c.hour >= since, tag_rollups.c.hour < until)
-    if tag is not None:
-        query = query.where(tag_rollups.c.tag == tag)
-    query = query.group_by(*names).order_by(func.sum(tag_rollups.c.cost).desc(), *names)
+    wanted = {} if tag is None else {"tag": tag}
+    found = _within(since, until, (tag_rollups, half_day_tags), ("tag", "value", *_TAG_FIGURES), wanted)
+    names = found.c.tag, found.c.value
+    sums = [cast(func.sum(found.c[each]), BigInteger).label(each) for each in _TAG_FIGURES]
+    query = select(*names, *sums).group_by(*names).order_by(func.sum(found.c.cost).desc(), *names)
     return [TagTotals(**row) for row in connection.execute(query).mappings()]
 
 
@@ -53,21 +65,44 @@ def count_latencies(
     connection: Connection, since: Instant, until: Instant, provider: str | None, model: str | None
 ) -> Sequence[LatencyCounts]:
     """See ``ActivityRecords.latencies``."""
-    names = latencies.c.provider, latencies.c.model
+    named = {"provider": provider, "model": model}
+    wanted = {name: value for name, value in named.items() if value is not None}
+    columns = ("provider", "model", "bucket", "calls")
+    found = _within(since, until, (latencies, half_day_latencies), columns, wanted)
+    names = found.c.provider, found.c.model
     query = (
-        select(*names, latencies.c.bucket, cast(func.sum(latencies.c.calls), BigInteger).label("calls"))
-        .where(latencies.c.hour >= since, latencies.c.hour < until)
-        .group_by(*names, latencies.c.bucket)
+        select(*names, found.c.bucket, cast(func.sum(found.c.calls), BigInteger).label("calls"))
+        .group_by(*names, found.c.bucket)
         .order_by(*names)
     )
-    for column, value in zip(names, (provider, model), strict=True):
-        if value is not None:
-            query = query.where(column == value)
     rows = connection.execute(query).all()
     return [
         LatencyCounts(provider, model, {row.bucket: row.calls for row in group})
         for (provider, model), group in groupby(rows, key=lambda row: (row.provider, row.model))
     ]
+
+
+def _within(
+    since: Instant,
+    until: Instant,
+    tables: tuple[Table, Table],
+    columns: Sequence[str],
+    wanted: Mapping[str, str],
+) -> FromClause:
+    """The rows of a stretch, from ``tables`` of hours and of half-days: those where it has them whole."""
+    read = [
+        _rows(tables[each.by_half_day], each.since, each.until, columns, wanted)
+        for each in strips_of_stretch(since, until)
+    ]
+    return union_all(*(read or [_rows(tables[0], since, since, columns, wanted)])).subquery("found")
+
+
+def _rows(
+    table: Table, since: Instant, until: Instant, columns: Sequence[str], wanted: Mapping[str, str]
+) -> Select[*tuple[Any, ...]]:
+    at = table.c[0]
+    named = [table.c[name] == value for name, value in wanted.items()]
+    return select(*(table.c[name] for name in columns)).where(at >= since, at < until, *named)
 
 
 def _principals(connection: Connection) -> list[str]:

@@ -46,6 +46,7 @@ from palyra.store.postgres.link import check_durable
 from palyra.store.postgres.partitions import Month, make_partitions
 from palyra.store.postgres.reading import SQLALCHEMY_URL
 from palyra.store.postgres.revision import UNFINISHED, DatabaseUnreachable, connect_patiently, revision_of
+from palyra.store.postgres.sql import FILL_HALF_DAYS
 from palyra.store.postgres.verify import verify_shared
 from palyra.store.reader import connect_read_only
 from palyra.store.restore import verify
@@ -368,6 +369,8 @@ class _Work:
                 )
                 count = int(told.rpartition(" ")[2])
                 self._tell(rest.name, count, count)
+            for statement in FILL_HALF_DAYS:
+                await target.execute(statement)
             await target.execute(
                 copy_sql.SWITCH_NODE,
                 source.name_when_done,

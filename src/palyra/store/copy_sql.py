@@ -108,13 +108,14 @@ ROLLUPS: Final = Table(
         "failed",
         "timed",
         "latency_ms",
+        "saved",
     ),
     (-1, "", "", "", ""),
     "SELECT count(*) FROM rollups",
     """
 SELECT hour, principal, agent, model, provider, requests, denied, estimated, unpriced, input_tokens,
   output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, metered_bytes,
-  metered_input_tokens, asked, clamped, failed, timed, latency_ms
+  metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved
 FROM rollups WHERE (hour, principal, agent, model, provider) > (?, ?, ?, ?, ?)
 ORDER BY hour, principal, agent, model, provider LIMIT ?
 """,
@@ -249,8 +250,18 @@ SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(denied), 0), coalesce(
   coalesce(sum(cache_read_tokens), 0), coalesce(sum(cache_write_tokens), 0),
   coalesce(sum(reasoning_tokens), 0), coalesce(sum(cost), 0), coalesce(sum(metered_bytes), 0),
   coalesce(sum(metered_input_tokens), 0), coalesce(sum(asked), 0), coalesce(sum(clamped), 0),
-  coalesce(sum(failed), 0), coalesce(sum(timed), 0), coalesce(sum(latency_ms), 0)
+  coalesce(sum(failed), 0), coalesce(sum(timed), 0), coalesce(sum(latency_ms), 0), coalesce(sum(saved), 0)
 FROM rollups
+"""
+# Milliseconds: sums of nanoseconds have no room in 64 bits.
+HALF_DAY_FIGURES: Final = """
+SELECT count(*), coalesce(sum(last_hour / 1000000), 0), coalesce(sum(requests), 0), coalesce(sum(denied), 0),
+  coalesce(sum(estimated), 0), coalesce(sum(unpriced), 0), coalesce(sum(input_tokens), 0),
+  coalesce(sum(output_tokens), 0), coalesce(sum(cache_read_tokens), 0), coalesce(sum(cache_write_tokens), 0),
+  coalesce(sum(reasoning_tokens), 0), coalesce(sum(cost), 0), coalesce(sum(metered_bytes), 0),
+  coalesce(sum(metered_input_tokens), 0), coalesce(sum(asked), 0), coalesce(sum(clamped), 0),
+  coalesce(sum(failed), 0), coalesce(sum(timed), 0), coalesce(sum(latency_ms), 0), coalesce(sum(saved), 0)
+FROM half_days
 """
 TOTALS: Final = "SELECT coalesce(sum(requests), 0), coalesce(sum(cost), 0) FROM rollups"
 ACCOUNT_FIGURES: Final = """
@@ -268,8 +279,19 @@ SELECT count(*), coalesce(max(page), 0), coalesce(sum(length(body)), 0) FROM doc
 SELECT state, count(*), sum(page), count(end_page), count(reservation) FROM decisions GROUP BY state
 """,
         "rollups": ROLLUP_FIGURES,
+        "half_days": HALF_DAY_FIGURES,
         "latencies": """
 SELECT count(*), coalesce(sum(calls), 0), coalesce(sum(calls * bucket), 0) FROM latencies
+""",
+        "half_day_latencies": """
+SELECT count(*), coalesce(sum(calls), 0), coalesce(sum(calls * bucket), 0),
+  coalesce(sum(half_day / 43200000000000 % 9 * calls), 0)
+FROM half_day_latencies
+""",
+        "half_day_tags": """
+SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
+  coalesce(sum(cost), 0)
+FROM half_day_tags
 """,
         "tag_rollups": """
 SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
@@ -334,7 +356,8 @@ SELECT EXISTS (SELECT FROM nodes) OR EXISTS (SELECT FROM journal) OR EXISTS (SEL
   OR EXISTS (SELECT FROM idempotency) OR EXISTS (SELECT FROM rollups) OR EXISTS (SELECT FROM policies)
   OR EXISTS (SELECT FROM keys) OR EXISTS (SELECT FROM approvals) OR EXISTS (SELECT FROM alerts)
   OR EXISTS (SELECT FROM notices) OR EXISTS (SELECT FROM configured) OR EXISTS (SELECT FROM latencies)
-  OR EXISTS (SELECT FROM tag_rollups) OR EXISTS (SELECT FROM sessions) OR EXISTS (SELECT FROM changes)
+  OR EXISTS (SELECT FROM tag_rollups) OR EXISTS (SELECT FROM sessions) OR EXISTS (SELECT FROM half_days)
+  OR EXISTS (SELECT FROM changes)
 """
 COPY_NODE: Final = "SELECT name, holder FROM nodes WHERE id = 0"
 OTHER_NODES: Final = "SELECT name FROM nodes WHERE id <> 0 ORDER BY id LIMIT 1"
@@ -349,6 +372,7 @@ WHERE id = 0
 SWITCH_RULES: Final = "UPDATE rules SET version = version + 1"
 SWITCH_REVISION: Final = "UPDATE alembic_version SET version_num = $1"
 ANALYZE: Final = """
-ANALYZE journal, documents, decisions, rollups, latencies, tag_rollups, sessions, accounts, slices,
+ANALYZE journal, documents, decisions, rollups, half_days, latencies, half_day_latencies, tag_rollups,
+  half_day_tags, sessions, accounts, slices,
   idempotency, approvals, alerts, notices, changes
 """

@@ -67,7 +67,8 @@ def _matching(stretch: Subquery, wanted: DecisionFilter) -> Select[*tuple[Any, .
     for column in ("agent", "session", "model", "outcome", "state"):
         value = getattr(wanted, column)
         if value is not None:
-            query = query.where(stretch.c[column] == value)
+            # Calls without an agent have none at all here, and "" in the rollups.
+            query = query.where(stretch.c[column] == value if value else stretch.c[column].is_(None))
     if wanted.since is not None:
         query = query.where(stretch.c.at >= wanted.since)
     if wanted.until is not None:

@@ -7,6 +7,7 @@
 | `tag_rollups` | hour, tag, value                                  | calls, tokens, cost        |
 | `sessions`    | principal, session                                | calls, tokens, cost; its last call |
 
+`half_days`, `half_day_latencies` and `half_day_tags` are the first three by the half-day: reports read those.
 A late settlement comes as the difference to what was counted before, so that each sum stays one of all calls.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import add
 from typing import Any, NamedTuple, TypeVar
 
+from palyra.core.hours import HALF_DAY_NS
 from palyra.core.latency import bucket_of
 from palyra.lifecycle.decision import AnyDecision, CallState, Settlement
 from palyra.store.write import NOTHING, RollupDelta, RollupKey, Write, denial_delta, rollup_delta, rollup_key
@@ -33,8 +35,11 @@ class Derived(NamedTuple):
     """Rows to add to what is stored, each in the order of its key."""
 
     rollups: list[Row]
+    half_days: list[Row]
     latencies: list[Row]
+    half_day_latencies: list[Row]
     tags: list[Row]
+    half_day_tags: list[Row]
     sessions: list[Row]
 
 
@@ -75,10 +80,15 @@ def derived(calls: Sequence[Counted]) -> Derived:
                 tagged[place] = cell.hour, decision, [delta]
             else:
                 group[2].append(delta)
+    rollups = [(*cell, *_total(cells[cell])) for cell in sorted(cells)]
+    latencies, tags = _latency_rows(cells), _tag_rows(tagged.values())
     return Derived(
-        [(*cell, *_total(cells[cell])) for cell in sorted(cells)],
-        _latency_rows(cells),
-        _tag_rows(tagged.values()),
+        rollups,
+        _with_last_hours(rollups),
+        latencies,
+        _by_half_day(latencies, 4),
+        tags,
+        _by_half_day(tags, 3),
         [_session_row(sessions[place]) for place in sorted(sessions)],
     )
 
@@ -93,6 +103,34 @@ def _append(groups: dict[_Key, list[_Value]], key: _Key, value: _Value) -> None:
 
 def _total(deltas: Sequence[RollupDelta]) -> Sequence[int]:
     return deltas[0] if len(deltas) == 1 else list(map(sum, zip(*deltas, strict=True)))
+
+
+def _with_last_hours(rollups: Sequence[Row]) -> list[Row]:
+    """The cells of hours as cells of their half-days, each with the last hour that it has."""
+    last: dict[Row, int] = {_in_half_day(row, 5): row[0] for row in rollups}
+    return [(*row[:5], last[row[:5]], *row[5:]) for row in _by_half_day(rollups, 5)]
+
+
+def _by_half_day(rows: Sequence[Row], keys: int) -> list[Row]:
+    """Rows of hours, the first of so many keys, added up by their half-days."""
+    if not rows:
+        return []
+    first, last = rows[0][0], rows[-1][0]
+    if first == last:
+        # Nearly all commits end calls of one hour.
+        start = first - first % HALF_DAY_NS
+        return [(start, *row[1:]) for row in rows]
+    sums: dict[Row, Sequence[int]] = {}
+    for row in rows:
+        place = _in_half_day(row, keys)
+        before = sums.get(place)
+        sums[place] = row[keys:] if before is None else list(map(add, before, row[keys:]))
+    return [(*place, *sums[place]) for place in sorted(sums)]
+
+
+def _in_half_day(row: Row, keys: int) -> Row:
+    hour = row[0]
+    return hour - hour % HALF_DAY_NS, *row[1:keys]
 
 
 def _latency_rows(cells: Mapping[RollupKey, Sequence[RollupDelta]]) -> list[Row]:

@@ -26,7 +26,7 @@ def list_decisions(connection: Connection, wanted: DecisionFilter) -> Sequence[S
     for column in ("principal", "agent", "session", "model", "outcome", "state"):
         value = getattr(wanted, column)
         if value is not None:
-            query = query.where(decisions.c[column] == value)
+            query = query.where(decisions.c[column] == value if value else decisions.c[column].is_(None))
     if wanted.since is not None:
         query = query.where(decisions.c.at >= wanted.since)
     if wanted.until is not None:

@@ -57,9 +57,11 @@ def read_call(state: str, decision: bytes, end: bytes | None) -> Counted | None:
     return counted_call(CallState(state), read_decision(decision), settlement)
 
 
-def without(sums: Derived, kept: set[tuple[str, str]]) -> Derived:
-    """The same, but for sessions that stay as they are."""
-    return sums._replace(sessions=[row for row in sums.sessions if row[:2] not in kept]) if kept else sums
+def anew(calls: Sequence[Counted | None], kept: set[tuple[str, str]]) -> Derived:
+    """What calls add, but for sessions that stay as they are, and half-days: those are filled from hours."""
+    sums = derived([each for each in calls if each is not None])
+    sessions = [row for row in sums.sessions if row[:2] not in kept] if kept else sums.sessions
+    return sums._replace(half_days=[], half_day_latencies=[], half_day_tags=[], sessions=sessions)
 
 
 def rebuild_file(path: Path, progress: Progress = lambda _done, _total: None) -> Rebuilt:
@@ -85,12 +87,13 @@ def _rebuild(connection: sqlite3.Connection, progress: Progress) -> Rebuilt:
     kept = set(connection.execute(sql.SESSIONS_KEPT).fetchall())
     done = 0
     for calls in _chunks(connection):
-        counted = [each for each in calls if each is not None]
-        for statements, rows in zip(sql.DERIVED, without(derived(counted), kept), strict=True):
+        for statements, rows in zip(sql.DERIVED, anew(calls, kept), strict=True):
             if rows:
                 sql.store(connection.execute, statements, rows)
         done += len(calls)
         progress(done, total)
+    for statement in (*sql.FORGET_HALF_DAYS, *sql.FILL_HALF_DAYS):
+        connection.execute(statement)
     return Rebuilt(done, since)
 
 

@@ -177,8 +177,8 @@ def matches(stored: StoredDecision, wanted: DecisionFilter) -> bool:
     labels = decision.labels
     pairs: tuple[tuple[object, object], ...] = (
         (wanted.principal, labels.principal),
-        (wanted.agent, labels.agent),
-        (wanted.session, labels.session),
+        (wanted.agent, labels.agent or ""),
+        (wanted.session, labels.session or ""),
         (wanted.model, decision.model),
         (wanted.outcome, decision.outcome),
         (wanted.state, stored.state),

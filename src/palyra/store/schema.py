@@ -121,8 +121,40 @@ rollups = Table(
     Column("failed", BigInteger, nullable=False, server_default="0"),
     Column("timed", BigInteger, nullable=False, server_default="0"),
     Column("latency_ms", BigInteger, nullable=False, server_default="0"),
+    Column("saved", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
+
+half_days = Table(
+    "half_days",
+    metadata,
+    Column("half_day", BigInteger, primary_key=True),
+    Column("principal", Text, primary_key=True),
+    Column("agent", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("last_hour", BigInteger, nullable=False),
+    Column("requests", BigInteger, nullable=False),
+    Column("denied", BigInteger, nullable=False),
+    Column("estimated", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    Column("metered_bytes", BigInteger, nullable=False),
+    Column("metered_input_tokens", BigInteger, nullable=False),
+    Column("asked", BigInteger, nullable=False),
+    Column("clamped", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("timed", BigInteger, nullable=False),
+    Column("latency_ms", BigInteger, nullable=False),
+    Column("saved", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The same sums per half-day of UTC. ``last_hour`` is the last one with anything in it."""
 
 latencies = Table(
     "latencies",
@@ -136,10 +168,34 @@ latencies = Table(
 )
 """``bucket`` is a class of latencies: ``core.latency``."""
 
+half_day_latencies = Table(
+    "half_day_latencies",
+    metadata,
+    Column("half_day", BigInteger, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("bucket", Integer, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 tag_rollups = Table(
     "tag_rollups",
     metadata,
     Column("hour", BigInteger, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+half_day_tags = Table(
+    "half_day_tags",
+    metadata,
+    Column("half_day", BigInteger, primary_key=True),
     Column("tag", Text, primary_key=True),
     Column("value", Text, primary_key=True),
     Column("requests", BigInteger, nullable=False),

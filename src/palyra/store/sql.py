@@ -24,6 +24,11 @@ SELECT seq, records, at, open_from, documents, body, chain FROM journal
 WHERE seq < coalesce((SELECT min(seq) FROM journal WHERE records > 0 AND at >= ?), 9223372036854775807)
 ORDER BY seq DESC LIMIT 1
 """
+# The newest page of what was recorded before an instant: times do not fall along the journal.
+LAST_PAGE_BEFORE: Final = """
+SELECT seq, records, at, open_from, documents, body, chain FROM journal
+WHERE records > 0 AND at < ? ORDER BY seq DESC LIMIT 1
+"""
 LAST_INSTANT: Final = "SELECT max(at) FROM (SELECT at FROM journal ORDER BY seq DESC LIMIT 1000)"
 
 INSERT_DOCUMENTS: Final = "INSERT INTO documents (page, body) VALUES (?, ?)"
@@ -80,16 +85,10 @@ ON CONFLICT DO UPDATE SET state = excluded.state, end_page = excluded.end_page,
 """,
 )
 
-UPSERT_ROLLUPS: Final = _many(
-    """
-INSERT INTO rollups
-  (hour, principal, agent, model, provider, requests, denied, estimated, unpriced, input_tokens,
-   output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, metered_bytes,
-   metered_input_tokens, asked, clamped, failed, timed, latency_ms)
-""",
-    22,
-    """
-ON CONFLICT DO UPDATE SET
+_FIGURES: Final = """requests, denied, estimated, unpriced, input_tokens, output_tokens, cache_read_tokens,
+   cache_write_tokens, reasoning_tokens, cost, metered_bytes, metered_input_tokens, asked, clamped, failed,
+   timed, latency_ms, saved"""
+_ADD_FIGURES: Final = """
   requests = requests + excluded.requests, denied = denied + excluded.denied,
   estimated = estimated + excluded.estimated, unpriced = unpriced + excluded.unpriced,
   input_tokens = input_tokens + excluded.input_tokens,
@@ -100,8 +99,18 @@ ON CONFLICT DO UPDATE SET
   cost = cost + excluded.cost, metered_bytes = metered_bytes + excluded.metered_bytes,
   metered_input_tokens = metered_input_tokens + excluded.metered_input_tokens,
   asked = asked + excluded.asked, clamped = clamped + excluded.clamped, failed = failed + excluded.failed,
-  timed = timed + excluded.timed, latency_ms = latency_ms + excluded.latency_ms
-""",
+  timed = timed + excluded.timed, latency_ms = latency_ms + excluded.latency_ms,
+  saved = saved + excluded.saved
+"""
+UPSERT_ROLLUPS: Final = _many(
+    f"INSERT INTO rollups (hour, principal, agent, model, provider, {_FIGURES})",
+    23,
+    f"ON CONFLICT DO UPDATE SET {_ADD_FIGURES}",
+)
+UPSERT_HALF_DAYS: Final = _many(
+    f"INSERT INTO half_days (half_day, principal, agent, model, provider, last_hour, {_FIGURES})",
+    24,
+    f"ON CONFLICT DO UPDATE SET last_hour = max(last_hour, excluded.last_hour), {_ADD_FIGURES}",
 )
 UPSERT_LATENCIES: Final = _many(
     "INSERT INTO latencies (hour, provider, model, bucket, calls)",
@@ -110,6 +119,20 @@ UPSERT_LATENCIES: Final = _many(
 )
 UPSERT_TAGS: Final = _many(
     "INSERT INTO tag_rollups (hour, tag, value, requests, input_tokens, output_tokens, cost)",
+    7,
+    """
+ON CONFLICT DO UPDATE SET
+  requests = requests + excluded.requests, input_tokens = input_tokens + excluded.input_tokens,
+  output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost
+""",
+)
+UPSERT_HALF_DAY_LATENCIES: Final = _many(
+    "INSERT INTO half_day_latencies (half_day, provider, model, bucket, calls)",
+    5,
+    "ON CONFLICT DO UPDATE SET calls = calls + excluded.calls",
+)
+UPSERT_HALF_DAY_TAGS: Final = _many(
+    "INSERT INTO half_day_tags (half_day, tag, value, requests, input_tokens, output_tokens, cost)",
     7,
     """
 ON CONFLICT DO UPDATE SET
@@ -137,7 +160,15 @@ ON CONFLICT DO UPDATE SET
   output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost
 """,
 )
-DERIVED: Final = (UPSERT_ROLLUPS, UPSERT_LATENCIES, UPSERT_TAGS, UPSERT_SESSIONS)
+DERIVED: Final = (
+    UPSERT_ROLLUPS,
+    UPSERT_HALF_DAYS,
+    UPSERT_LATENCIES,
+    UPSERT_HALF_DAY_LATENCIES,
+    UPSERT_TAGS,
+    UPSERT_HALF_DAY_TAGS,
+    UPSERT_SESSIONS,
+)
 """In the order of ``Derived``."""
 
 SAVE_CHANGE: Final = """
@@ -205,6 +236,7 @@ ACCOUNTS: Final = """
 SELECT policy_id, metric, entity, window_start, window_end, posted, held, shadow_posted, shadow_held
 FROM accounts
 """
+COUNT_ACCOUNTS: Final = "SELECT count(*) FROM accounts"
 LIVE_ACCOUNTS: Final = """
 SELECT policy_id, metric, entity, window_start, window_end, posted, held, shadow_posted, shadow_held
 FROM accounts WHERE window_end > ? OR held <> 0
@@ -262,6 +294,32 @@ FORGET_SUMS: Final = (
     "DELETE FROM sessions WHERE first_at >= ?",
 )
 SESSIONS_KEPT: Final = "SELECT principal, session FROM sessions"
+FORGET_HALF_DAYS: Final = (
+    "DELETE FROM half_days",
+    "DELETE FROM half_day_latencies",
+    "DELETE FROM half_day_tags",
+)
+FILL_HALF_DAYS: Final = (
+    """
+INSERT INTO half_days
+SELECT hour - hour % 43200000000000, principal, agent, model, provider, max(hour), sum(requests), sum(denied),
+  sum(estimated), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
+  sum(cache_write_tokens), sum(reasoning_tokens), sum(cost), sum(metered_bytes), sum(metered_input_tokens),
+  sum(asked), sum(clamped), sum(failed), sum(timed), sum(latency_ms), sum(saved)
+FROM rollups GROUP BY 1, principal, agent, model, provider
+""",
+    """
+INSERT INTO half_day_latencies
+SELECT hour - hour % 43200000000000, provider, model, bucket, sum(calls)
+FROM latencies GROUP BY 1, provider, model, bucket
+""",
+    """
+INSERT INTO half_day_tags
+SELECT hour - hour % 43200000000000, tag, value, sum(requests), sum(input_tokens), sum(output_tokens),
+  sum(cost)
+FROM tag_rollups GROUP BY 1, tag, value
+""",
+)
 HISTORY: Final[Mapping[str, LiteralString]] = {
     "history_ends": """
 SELECT coalesce((SELECT max(seq) FROM journal), 0), coalesce((SELECT max(page) FROM documents), 0)
@@ -294,7 +352,7 @@ CLAIMS: Final = """
 SELECT principal, key, fingerprint, request_id, finished, expires_at FROM idempotency ORDER BY expires_at
 """
 METERED: Final = """
-SELECT provider, model, sum(metered_bytes), sum(metered_input_tokens) FROM rollups
+SELECT provider, model, sum(metered_bytes), sum(metered_input_tokens) FROM half_days
 WHERE metered_bytes > 0 GROUP BY provider, model
 """
 

@@ -43,7 +43,8 @@ class KeptUsage:
             key = tuple(each.names[name] for name in group_by)
             group = dict(zip(group_by, key, strict=True))
             sums[key] = _plus(sums.get(key, UsageTotals(group, *[0] * 10)), each.sums)
-        return [sums[key] for key in sorted(sums, key=lambda key: (-sums[key].cost, key))]
+        keys = [key for key, each in sums.items() if _is_counted(each)]
+        return [sums[key] for key in sorted(keys, key=lambda key: (-sums[key].cost, key))]
 
     async def usage_series(
         self, wanted: UsageFilter, runs: Sequence[HourRun], top: UsageTop | None = None
@@ -56,7 +57,9 @@ class KeptUsage:
             name = each.names[top.by] if top is not None and named is not None else None
             key = bucket_of(each.hour, runs), name if named is not None and name in named else None
             sums[key] = _plus(sums.get(key), each.sums)
-        return [UsageCell(bucket, name, total) for (bucket, name), total in sums.items()]
+        return [
+            UsageCell(bucket, name, total) for (bucket, name), total in sums.items() if _is_counted(total)
+        ]
 
     async def usage_rows(self, question: UsageRows) -> UsagePage:
         """See ``UsageRecords.usage_rows``."""
@@ -65,6 +68,7 @@ class KeptUsage:
         for each in found:
             grouped.setdefault(tuple(each.names[name] for name in question.by), []).append(each)
         made = [_row(question, names, cells) for names, cells in grouped.items()]
+        made = [each for each in made if _is_counted(each.sums)]
         made.sort(key=lambda row: _rank(question, row))
         if question.after is not None:
             figure, names = question.after
@@ -120,6 +124,10 @@ def _rank(question: UsageRows, row: UsageRow) -> tuple[int, tuple[str, ...]]:
     """Rows are in the order of this."""
     figure = 0 if question.order is None else question.order.of(row.sums)
     return -figure, tuple(row.sums.group.values())
+
+
+def _is_counted(sums: UsageTotals) -> bool:
+    return bool(sums.requests or sums.denied or sums.failed)
 
 
 def _plus(one: UsageTotals | None, other: UsageTotals) -> UsageTotals:

@@ -1,6 +1,6 @@
 """Reports over the rollups as SQLAlchemy Core selects: one statement each, so that its figures agree.
 
-Each reads the rollups of its hours, once, by their primary key; never calls (W50).
+Each reads half-days, and hours at the edges, once, by their primary key; never calls (W50).
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,14 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
-    case,
     cast,
+    false,
     func,
     literal,
     or_,
     select,
     tuple_,
+    union_all,
 )
 from sqlalchemy.sql.selectable import FromClause
 
@@ -40,9 +41,13 @@ from palyra.lifecycle.usage import (
     UsageTotals,
     check_groups,
 )
-from palyra.store.schema import rollups
+from palyra.store.schema import half_days, rollups
+from palyra.store.usage_strips import Strip, strips_of_buckets, strips_of_stretch
 
 _COUNTED = ("requests", "denied", "failed")
+"""Whatever is counted is one of these."""
+_SIGNS = 9
+"""How many pairs of signs (-1, 0, 1) there are."""
 
 
 def usage(
@@ -53,31 +58,29 @@ def usage(
     Raises ValueError for a group that the rollups do not have.
     """
     check_groups(group_by)
-    names = [rollups.c[name] for name in group_by]
-    hours = and_(rollups.c.hour >= since, rollups.c.hour < until)
-    query = select(*names, *_sums(rollups)).where(hours).group_by(*names)
-    query = query.order_by(func.sum(rollups.c.cost).desc(), *names)
-    return [_totals(row, group_by) for row in connection.execute(query).mappings()]
+    found = groups(connection, UsageFilter(since, until), group_by)
+    nothing = UsageTotals({}, *[0] * len(FIGURES))
+    return found if found or group_by else [nothing]
 
 
 def groups(connection: Connection, wanted: UsageFilter, group_by: Sequence[str]) -> Sequence[UsageTotals]:
     """See ``UsageRecords.usage_groups``."""
-    names = [rollups.c[name] for name in group_by]
-    query = select(*names, *_sums(rollups)).where(_matches(wanted)).group_by(*names)
-    query = query.order_by(func.sum(rollups.c.cost).desc(), *names)
-    found = connection.execute(query).mappings().all()
-    # Without a group SQL has a row of nothing where nothing was found.
-    return [_totals(row, group_by) for row in found if group_by or any(row[name] for name in _COUNTED)]
+    if "hour" in group_by:
+        names = [rollups.c[name] for name in group_by]
+        query = select(*names, *_sums(rollups)).where(_matches(wanted)).group_by(*names)
+        query = query.having(_is_counted(rollups)).order_by(func.sum(rollups.c.cost).desc(), *names)
+    else:
+        cells = _cells(wanted, group_by, strips_of_stretch(wanted.since, wanted.until)).subquery("cells")
+        query = select(cells).order_by(cells.c.cost.desc(), *(cells.c[name] for name in group_by))
+    return [_totals(row, group_by) for row in connection.execute(query).mappings()]
 
 
 def series(
     connection: Connection, wanted: UsageFilter, runs: Sequence[HourRun], top: UsageTop | None
 ) -> Sequence[UsageCell]:
     """See ``UsageRecords.usage_series``."""
-    if not runs:
-        return []
     by = () if top is None else (top.by,)
-    cells = _cells(wanted, by, runs).cte("cells")
+    cells = _cells(wanted, by, strips_of_buckets(wanted.since, wanted.until, runs)).cte("cells")
     if top is None:
         found = connection.execute(select(cells)).mappings()
         return [UsageCell(row["bucket"], None, _totals(row, ())) for row in found]
@@ -100,8 +103,9 @@ def series(
 
 def rows(connection: Connection, question: UsageRows) -> UsagePage:
     """See ``UsageRecords.usage_rows``."""
-    runs = () if question.spark is None else (question.spark,)
-    cells = _cells(question.wanted, question.by, runs).cte("cells")
+    wanted, spark = question.wanted, question.spark
+    found = _found(wanted, question.by, strips_of_stretch(wanted.since, wanted.until, spark))
+    cells = _by_bucket(found, question.by, found.c.mark // _SIGNS).add_columns(_last_hour(found)).cte("cells")
     names = [cells.c[name] for name in question.by]
     drawn = _figure(cells, question.order or UsageFigure.COST)
     point = cast(cells.c.bucket, Text) + ":" + cast(drawn, Text)
@@ -117,12 +121,16 @@ def rows(connection: Connection, question: UsageRows) -> UsagePage:
     )
     cost = select(cast(func.coalesce(func.sum(cells.c.cost), 0), BigInteger)).scalar_subquery()
     query = _page(select(listed, cost.label("all_cost")), listed, question)
-    found = connection.execute(query).mappings().all()
+    answer = connection.execute(query).mappings().all()
     page = [
-        UsageRow(_totals(row, question.by), Instant(row["last_hour"]), _points(row["spark"]) if runs else {})
-        for row in found
+        UsageRow(
+            _totals(row, question.by),
+            Instant(row["last_hour"]),
+            {} if spark is None else _points(row["spark"]),
+        )
+        for row in answer
     ]
-    return UsagePage(page, found[0]["all_cost"] if found else 0)
+    return UsagePage(page, answer[0]["all_cost"] if answer else 0)
 
 
 def hours(
@@ -139,49 +147,97 @@ def hours(
     return [_totals(row, CELL) for row in connection.execute(query).mappings()]
 
 
-def _cells(wanted: UsageFilter, by: Sequence[str], runs: Sequence[HourRun]) -> Select[*tuple[Any, ...]]:
-    """Sums per group and bucket; without ``runs`` all is one bucket."""
-    source = _by_key(wanted, by)
-    hour, names = source.c.hour, [source.c[name] for name in by]
-    # A subquery: PostgreSQL takes no expression with parameters for the same one twice.
-    read = select(_bucket(hour, runs).label("bucket"), hour, *names, *(source.c[name] for name in FIGURES))
-    found = read.subquery("found")
-    keys = [found.c.bucket, *(found.c[name] for name in by)]
-    return select(*keys, *_sums(found), func.max(found.c.hour).label("last_hour")).group_by(*keys)
+def _cells(wanted: UsageFilter, by: Sequence[str], strips: Sequence[Strip]) -> Select[*tuple[Any, ...]]:
+    """Sums per group and bucket, of those in which anything was counted."""
+    found = _found(wanted, by, strips)
+    if all((strip.left, strip.right) == (0, 1) for strip in strips):
+        return _by_bucket(found, by, found.c.mark // _SIGNS)
+    names = [found.c[name] for name in by]
+    # Once for both sides: all rows are sorted for it.
+    parts = select(found.c.mark, *names, *_sums(found)).group_by(found.c.mark, *names).cte("parts")
+    place, signs = parts.c.mark // _SIGNS, parts.c.mark % _SIGNS
+    sides = union_all(_side(parts, by, place, signs % 3 - 1), _side(parts, by, place - 1, signs // 3 - 1))
+    both = sides.subquery("sides")
+    return _by_bucket(both, by, both.c.place)
 
 
-def _by_key(wanted: UsageFilter, by: Sequence[str]) -> FromClause:
-    """The rollups that are wanted, summed as far as the order in which they are stored allows it at once.
+def _found(wanted: UsageFilter, by: Sequence[str], strips: Sequence[Strip]) -> FromClause:
+    """The rows of all strips."""
+    read = [_read(wanted, by, strip) for strip in strips]
+    return union_all(*(read or [_nothing(by)])).subquery("found")
+
+
+def _by_bucket(source: FromClause, by: Sequence[str], place: ColumnElement[int]) -> Select[*tuple[Any, ...]]:
+    names = [source.c[name] for name in by]
+    # By its name: PostgreSQL takes no expression with parameters for the same one twice.
+    query = select(place.label("bucket"), *names, *_sums(source))
+    return query.group_by("bucket", *names).having(_is_counted(source))
+
+
+def _side(
+    parts: FromClause, by: Sequence[str], place: ColumnElement[int], sign: ColumnElement[int]
+) -> Select[*tuple[Any, ...]]:
+    """What strips count for one of their two buckets."""
+    names = [parts.c[name] for name in by]
+    figures = [(parts.c[name] * sign).label(name) for name in FIGURES]
+    return select(place.label("place"), *names, *figures).where(sign != 0)
+
+
+def _read(wanted: UsageFilter, by: Sequence[str], strip: Strip) -> Select[*tuple[Any, ...]]:
+    """The rows of a strip, each with a mark: its place and both signs as one number, to sort by."""
+    source = _by_key(wanted, by, strip)
+    place = literal(strip.first, BigInteger) + (source.c.at - strip.start) // strip.step
+    signs = (strip.left + 1) * 3 + strip.right + 1
+    names = [source.c[name] for name in by]
+    figures = [source.c[name] for name in FIGURES]
+    return select((place * _SIGNS + signs).label("mark"), *names, *figures, source.c.last_hour)
+
+
+def _nothing(by: Sequence[str]) -> Select[*tuple[Any, ...]]:
+    """No rows, of the columns that ``_read`` has."""
+    columns = [rollups.c[name] for name in (*by, *FIGURES)]
+    return select(rollups.c.hour.label("mark"), *columns, rollups.c.hour.label("last_hour")).where(false())
+
+
+def _by_key(wanted: UsageFilter, by: Sequence[str], strip: Strip) -> FromClause:
+    """The sums that are wanted, put together as far as the order in which they are stored allows it at once.
 
     SQLite sorts what it groups by anything but the beginning of the primary key: so it has less to sort. With
     the agent in it there is nothing to gain, and PostgreSQL would lose.
     """
+    table = half_days if strip.by_half_day else rollups
+    at = table.c.half_day if strip.by_half_day else table.c.hour
+    last_hour = table.c.last_hour if strip.by_half_day else table.c.hour
+    when = at.in_(strip.instants) if strip.has_gaps else and_(at >= strip.since, at < strip.until)
+    matching = and_(when, *_named(table, wanted))
     last = max((CELL.index(name) for name in by), default=0)
+    names = [table.c[name] for name in by]
     if last > CELL.index("principal"):
-        columns = [rollups.c[name] for name in (*CELL, *FIGURES)]
-        return select(*columns).where(_matches(wanted)).subquery("wanted")
-    names = [rollups.c[name] for name in CELL[: last + 1]]
-    return select(*names, *_sums(rollups)).where(_matches(wanted)).group_by(*names).subquery("wanted")
-
-
-def _bucket(hour: ColumnElement[int], runs: Sequence[HourRun]) -> ColumnElement[int]:
-    """The number of a row's bucket. The runs are few: one for each change of the clock, or month."""
-    if not runs:
-        return literal(0, BigInteger)
-    numbers = [literal(run.first, BigInteger) + (hour - run.start) // run.step for run in runs]
-    if len(runs) == 1:
-        return numbers[0]
-    whens = [(hour < run.end, number) for run, number in zip(runs[:-1], numbers, strict=False)]
-    return case(*whens, else_=numbers[-1])
+        figures = [table.c[name] for name in FIGURES]
+        query = select(at.label("at"), *names, *figures, last_hour.label("last_hour")).where(matching)
+    else:
+        sums = [*_sums(table), func.max(last_hour).label("last_hour")]
+        query = select(at.label("at"), *names, *sums).where(matching).group_by(at, *names)
+    return query.subquery("wanted")
 
 
 def _matches(wanted: UsageFilter) -> ColumnElement[bool]:
-    conditions = [rollups.c.hour >= wanted.since, rollups.c.hour < wanted.until]
-    for name in NAMES:
-        value = getattr(wanted, name)
-        if value is not None:
-            conditions.append(rollups.c[name] == value)
-    return and_(*conditions)
+    hour = rollups.c.hour
+    return and_(hour >= wanted.since, hour < wanted.until, *_named(rollups, wanted))
+
+
+def _named(table: FromClause, wanted: UsageFilter) -> list[ColumnElement[bool]]:
+    values = {name: getattr(wanted, name) for name in NAMES}
+    return [table.c[name] == value for name, value in values.items() if value is not None]
+
+
+def _is_counted(source: FromClause) -> ColumnElement[bool]:
+    """Whether anything is left of a group: of hours that were added and subtracted again, there is not."""
+    return or_(*(func.sum(source.c[name]) != 0 for name in _COUNTED))
+
+
+def _last_hour(source: FromClause) -> ColumnElement[int]:
+    return func.max(source.c.last_hour).label("last_hour")
 
 
 def _page(

@@ -35,6 +35,7 @@ class RollupDelta(NamedTuple):
 
     ``asked`` are those of the denied that people were asked about; ``failed`` ended with the error of a
     provider, or without reaching it; ``latency_ms`` is the sum over the ``timed``: those settled in time.
+    ``saved`` in nano-USD is what routing saved, below zero where it cost more.
     """
 
     requests: int = 0
@@ -54,6 +55,7 @@ class RollupDelta(NamedTuple):
     failed: int = 0
     timed: int = 0
     latency_ms: int = 0
+    saved: int = 0
 
     def plus(self, other: "RollupDelta") -> "RollupDelta":
         """Sum, figure by figure."""
@@ -186,6 +188,7 @@ def rollup_delta(decision: AnyDecision, settlement: Settlement) -> RollupDelta:
         1 if settlement.attempts and state is CallState.SETTLED and _has_failed(settlement) else 0,
         1 if is_timed else 0,
         settlement.total_ms if is_timed else 0,
+        settlement.saved or 0,
     )
 
 

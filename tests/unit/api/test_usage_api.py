@@ -26,6 +26,7 @@ def use(plane: Any, hours_ago: int, cost: int, *, unpriced: int = 0, **names: st
     group = {"principal": "alice", "agent": "nightly", "model": "small", "provider": "stub"} | names
     at = Instant(NOON - hours_ago * HOUR_NS)
     sums = UsageTotals(group, 1, 0, 0, unpriced, cost % 997, cost % 89, 1, 0, 0, cost)
+    sums = replace(sums, saved=cost % 7 - 3)
     plane.records.totals.append((at, sums))
 
 
@@ -75,7 +76,7 @@ def test_buckets_series_and_rows_add_up_to_the_summary(plane: Any, zone: str, bu
     for by in NAMES.values():
         shown = get(plane, f"timeline?since=30d&timezone={zone}&bucket={bucket}&by={by}&top=1")
         assert shown["totals"] == whole
-        for name in whole.keys() - {"cost_usd", "average_latency_ms"}:
+        for name in whole.keys() - {"cost_usd", "saved_usd", "average_latency_ms"}:
             assert sum(each[name] for each in shown["buckets"]) == whole[name]
         assert sum(each["total"] for each in shown["series"]) == whole["cost_nano_usd"]
         points = zip(*(each["points"] for each in shown["series"]), strict=True)
@@ -341,7 +342,7 @@ def test_a_denied_call_is_counted_and_costs_nothing(plane: Any) -> None:
     plane.records.totals.append((at, replace(sums, requests=0, denied=3, cost=0)))
     (item,) = get(plane, "agents?sort=denied")["items"]
     assert (item["denied"], item["requests"], item["average_cost_nano_usd"]) == (3, 1, 5)
-    assert item["sparkline"][-1] == 3
+    assert item["sparkline"][-2:] == [3, 0]
 
 
 def test_w45_the_status_of_a_budget_is_that_of_its_window_whatever_period_is_looked_at(plane: Any) -> None:

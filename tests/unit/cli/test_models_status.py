@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.models_cli import SECRET, ModelsShell, models_shell, without_daemon
-from palyra.api.schemas import Listing, ModelStatus
+from palyra.api.schemas_models import ModelList, ModelStatus
 
 CONFIG = f"""
 [governance]
@@ -54,19 +54,39 @@ HEALTH = {
     "retry_at": "2026-11-23T12:00:30Z",
     "attempts": 9,
     "faults": 5,
-    "first_byte_ms": 212.4,
+    "first_byte_ms": 212,
     "last_ok_at": None,
     "last_fault": {"at": "2026-11-23T11:59:58Z", "reason": "timeout", "message": "no first byte"},
     "cooldowns": [{"model": None, "until": "2026-11-23T12:01:00Z", "reason": "rate_limited"}],
 }
-CHECK = {"provider": "openai", "state": "ok", "age_s": 12}
+CHECK = {
+    "provider": "openai",
+    "enabled": True,
+    "state": "ok",
+    "well": True,
+    "message": "it lists 3 models",
+    "status": 200,
+    "connect_ms": 1.5,
+    "first_byte_ms": 9.0,
+    "total_ms": 12.0,
+    "models": ["gpt-4o"],
+    "cached": False,
+    "checked_at": "2026-11-23T11:59:48Z",
+    "age_s": 12,
+}
 
 
 def provider(name: str, **fields: Any) -> dict[str, Any]:
     return {
         "id": name,
+        "display_name": name,
         "kind": "openai",
         "enabled": True,
+        "base_url": "https://api.openai.com/v1",
+        "endpoints": ["chat_completions"],
+        "discovered_at": None,
+        "discovery_age_s": None,
+        "load": [],
         "credential": {"reference": f"env:{name.upper()}", "present": True, "needed": True},
         "models": 3,
         "priced": 2,
@@ -122,6 +142,11 @@ error: providers.x.credential: env:X is not set
 """
 
 
+def price(into: str | None, out: str | None) -> dict[str, str | None]:
+    names = ("input_usd_per_million", "output_usd_per_million", "cache_read_usd_per_million", "source")
+    return dict(zip(names, (into, out, None, None if into is None else "config"), strict=True))
+
+
 def model(name: str, **fields: Any) -> dict[str, Any]:
     return {
         "id": name,
@@ -137,14 +162,16 @@ def model(name: str, **fields: Any) -> dict[str, Any]:
         "enabled": True,
         "aliases": [],
         "fallbacks": [],
-        "price": {"input_usd_per_million": "2.5", "output_usd_per_million": "10"},
+        "price": price("2.5", "10"),
         "health": "ok",
+        "breaker": "closed",
+        "cooldown": None,
         "sources": {"role": "config", "price": "genai-prices 1", "context_window": "price_book"},
     } | fields
 
 
-NO_PRICE = {"input_usd_per_million": None, "output_usd_per_million": None}
-CHEAP = {"input_usd_per_million": "0.15", "output_usd_per_million": "0.6"}
+NO_PRICE = price(None, None)
+CHEAP = price("0.15", "0.6")
 LISTING: dict[str, Any] = {
     "live": True,
     "items": [
@@ -318,12 +345,12 @@ class TestList:
 
     def test_json_has_every_value_with_its_source(self, live: ModelsShell) -> None:
         document = live.json("list", "--all")
-        Listing.model_validate(document)
+        ModelList.model_validate(document)
         assert document == {**LISTING, "unpriced_left_out": 0}
 
     def test_a_file_lists_its_models(self, offline: ModelsShell) -> None:
         document = offline.json("list", "--all")
-        Listing.model_validate(document)
+        ModelList.model_validate(document)
         assert [each["id"] for each in document["items"]] == ["house", "bare", "gone"]
         assert set(document["items"][0]) == set(LISTING["items"][0])
         assert document["items"][0]["sources"]["price"] == "config"

@@ -117,6 +117,19 @@ def test_a_summary_tells_of_latencies_and_of_what_runs(shell: Shell) -> None:
     assert (document["running"], document["p95_latency_ms"]) == (1, 2_815)
 
 
+def test_insights_say_what_to_look_at_and_what_to_do(shell: Shell) -> None:
+    shell.use(2, 0, unpriced=4, model="free")
+    page = shell.page("insights", "--since", "24h")
+    assert "4.00 USD, 12 calls, 3 denied, 0 failed, 4 without a known price." in page
+    assert "WARNING: 4 calls have no known price" in page
+    assert "palyra prices set" in page
+    assert "75.00" in page
+    assert "Of 0 calls, 0 ran elsewhere than asked" in page
+    document = shell.json("insights", "--since", "24h", "--agent", "coder")
+    assert [each["name"] for each in document["agent_mix"]] == ["coder"]
+    assert "Nothing needs attention." in shell.page("insights", "--agent", "nobody")
+
+
 @pytest.mark.parametrize("view", ["agents", "principals", "models", "providers"])
 def test_w46_a_list_shows_what_the_daemon_counts_to_the_digit(shell: Shell, view: str) -> None:
     document = shell.json(view)

@@ -167,7 +167,17 @@ async def test_each_value_of_a_model_says_who_said_it(tmp_path: Path) -> None:
     assert (known["aliases"], known["fallbacks"]) == (["fast"], ["plain"])
     assert (plain["context_window"], plain["sources"]["context_window"]) == (9_000, "config")
     assert (plain["capabilities"], plain["sources"]["latency_tier"]) == (None, "default")
-    assert plain["price"] == {"input_usd_per_million": "1", "output_usd_per_million": "2"}
+    assert (known["price"]["cache_read_usd_per_million"], known["price"]["source"]) == (
+        "0.075",
+        known["sources"]["price"],
+    )
+    assert plain["price"] == {
+        "input_usd_per_million": "1",
+        "output_usd_per_million": "2",
+        "cache_read_usd_per_million": None,
+        "source": "config",
+    }
+    assert {(each["breaker"], each["cooldown"]) for each in found.values()} == {("closed", None)}
     assert {each["health"] for each in found.values()} == {"ok"}
     assert {each["origin"] for each in found.values()} == {"config"}
 

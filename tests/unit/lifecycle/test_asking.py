@@ -84,6 +84,22 @@ async def test_the_same_call_joins_its_request_and_another_makes_its_own() -> No
     assert stored.occurrences == 2
 
 
+async def test_a_request_that_is_too_old_before_the_next_sweep_is_asked_anew() -> None:
+    bench = Bench(calls(1))
+    desk = staff(bench, ApprovalTerms(expire_after_ns=HOUR))
+    await spent(bench)
+    first = detail(await refused(bench, bench.call()))["approval_id"]
+    bench.clock.advance(2 * 3_600)
+
+    again = detail(await refused(bench, bench.call()))["approval_id"]
+
+    assert again != first
+    assert [(each.id, each.state) for each in desk.approvals.open] == [(again, State.PENDING)]
+    expired = await bench.store.records.approval(first)
+    assert expired is not None
+    assert expired.state is State.EXPIRED
+
+
 async def test_an_approved_call_runs_once_with_its_approval_and_never_again() -> None:
     bench = Bench(calls(1))
     desk = staff(bench)

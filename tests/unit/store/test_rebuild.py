@@ -79,6 +79,7 @@ async def test_a_file_has_the_sums_that_were_written_with_the_calls(
         connection.execute("DELETE FROM sessions WHERE session = 'run-1'")
         connection.execute("UPDATE latencies SET calls = calls * 2")
         connection.execute("DELETE FROM tag_rollups")
+        connection.execute("UPDATE half_days SET cost = cost + 1, last_hour = half_day")
     connection.close()
     assert stored_sums(path) != before
     told: list[tuple[int, int]] = []
@@ -125,6 +126,7 @@ async def test_a_shared_ledger_has_the_sums_of_all_gateways() -> None:
     sessions = await till.store.records.sessions(SessionFilter())
     await rows(url, "UPDATE rollups SET cost = cost + 1")
     await rows(url, "DELETE FROM latencies")
+    await rows(url, "UPDATE half_days SET requests = requests + 1")
     await rows(url, "UPDATE sessions SET last_call = 'z', model = 'x', cost = 0")
     await rebuild_shared(Secret(url))
     assert await stored_cells(till.store) == cells

@@ -1,4 +1,4 @@
-"""W50: a report reads the rollups of its hours by their key, once, and no other table."""
+"""W50: a report reads half-days, and hours at its edges, by their key, once each, and no other table."""
 
 import sqlite3
 from collections.abc import Callable
@@ -17,6 +17,8 @@ from palyra.store.migrate import migrate
 HOURS = 48
 WANTED = UsageFilter(Instant(0), Instant(HOURS * HOUR_NS))
 RUNS = (HourRun(Instant(0), 24 * HOUR_NS, 1, 0), HourRun(Instant(24 * HOUR_NS), 12 * HOUR_NS, 2, 1))
+DAYS = (HourRun(Instant(2 * HOUR_NS), 24 * HOUR_NS, 30, 0),)
+MONTH = UsageFilter(DAYS[0].start, DAYS[0].end)
 SPARK = HourRun(Instant(0), HOUR_NS, HOURS, 0)
 PLACE = 5, ("agent",)
 QUESTIONS: dict[str, Callable[[Connection], object]] = {
@@ -25,8 +27,12 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "series of the largest": lambda at: usage_reads.series(
         at, WANTED, RUNS, UsageTop("agent", UsageFigure.COST, 5)
     ),
+    "series of days of another zone": lambda at: usage_reads.series(at, MONTH, DAYS, None),
     "rows": lambda at: usage_reads.rows(
         at, UsageRows(WANTED, ("agent",), UsageFigure.COST, PLACE, 50, SPARK)
+    ),
+    "rows from the middle of a half-day": lambda at: usage_reads.rows(
+        at, UsageRows(MONTH, ("agent",), UsageFigure.COST, PLACE, 50, None)
     ),
     "hours": lambda at: usage_reads.hours(at, WANTED, ("3", "a", "b", "c", "d"), 50),
 }
@@ -51,13 +57,27 @@ def plan_of(path: Path, question: Callable[[Connection], object]) -> list[str]:
     return found
 
 
+HALF_DAYS = "SEARCH half_days USING PRIMARY KEY (half_day>? AND half_day<?)"
+HOURS_OF_A_STRETCH = "SEARCH rollups USING PRIMARY KEY (hour>? AND hour<?)"
+HOURS_OF_MANY_EDGES = "SEARCH rollups USING PRIMARY KEY (hour=?)"
+READS = {
+    "groups": [HALF_DAYS],
+    "series": [HALF_DAYS] * len(RUNS),
+    "series of the largest": [HALF_DAYS] * len(RUNS),
+    "series of days of another zone": [HALF_DAYS, HOURS_OF_MANY_EDGES, *[HOURS_OF_A_STRETCH] * 2],
+    "rows": [HOURS_OF_A_STRETCH],
+    "rows from the middle of a half-day": [HALF_DAYS, *[HOURS_OF_A_STRETCH] * 2],
+    "hours": [HOURS_OF_A_STRETCH],
+}
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_w50_rollups_are_read_once_by_their_hours(tmp_path: Path, name: str) -> None:
+def test_w50_sums_are_read_once_by_their_time(tmp_path: Path, name: str) -> None:
     path = tmp_path / "palyra.db"
     migrate(path)
     plan = plan_of(path, QUESTIONS[name])
-    reads = [step for step in plan if step.startswith(("SEARCH", "SCAN")) and "rollups" in step]
-    assert reads == ["SEARCH rollups USING PRIMARY KEY (hour>? AND hour<?)"]
+    reads = [step for step in plan if "rollups" in step or "half_days" in step]
+    assert sorted(reads) == READS[name]
     tables = {"journal", "decisions", "documents", "accounts", "idempotency", "approvals"}
     assert not any(table in step for table in tables for step in plan)
 

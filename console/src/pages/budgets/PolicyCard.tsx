@@ -29,7 +29,7 @@ export function PolicyCard({ gauge }: { gauge: PolicyGauge }) {
               {sentenceOf(policy)}
             </Text>
           </Stack>
-          <Group gap={4} justify="flex-end">
+          <Group gap={4} justify="flex-end" wrap="nowrap" flex="none">
             {!policy.enabled && <Badge color="gray">disabled</Badge>}
             {policy.mode && policy.mode !== "enforced" && (
               <Badge variant="light" color="grape" tt="none">

@@ -91,7 +91,7 @@ function Details({ found }: { found: SimulationShown }) {
           </Text>
           {rows.slice(0, ROWS).map((each) => (
             <Group key={String(each.agent)} justify="space-between" gap="xs">
-              <Text size="sm">{String(each.agent ?? "") || "no agent"}</Text>
+              <Text size="sm">{String(each.agent) || "no agent"}</Text>
               <Text size="sm" c="dimmed">
                 {counted(each.stopped, "call")} stopped,{" "}
                 <Money nano={each.saved_nano_usd} exact={each.saved_usd} />

@@ -11,13 +11,7 @@ const EVERY: Record<string, string> = {
   total: "in all",
   request: "per call",
 };
-const METRICS: Record<string, string> = {
-  cost_usd: "spend",
-  total_tokens: "tokens",
-  input_tokens: "input tokens",
-  output_tokens: "output tokens",
-  requests: "calls",
-};
+const UNITS: Record<string, string> = { input_tokens: "input tokens", output_tokens: "output tokens" };
 const ENDS: Record<string, string> = {
   block: "then calls are refused",
   approval_required: "then somebody is asked",
@@ -37,7 +31,8 @@ export function whom(scope: string): string {
 /** A limit with its unit: `$5.00`, `120,000 tokens`. */
 export function limitText(metric: string, amount: number | null | undefined): string {
   if (amount === null || amount === undefined) return "no limit";
-  return metric === "cost_usd" ? inMetric(metric, amount) : `${inMetric(metric, amount)} ${unitOf(metric)}`;
+  if (metric === "cost_usd") return inMetric(metric, amount);
+  return `${inMetric(metric, amount)} ${UNITS[metric] ?? unitOf(metric)}`;
 }
 
 /** The hard limit of a budget in the unit of its metric, null without one. */
@@ -59,8 +54,8 @@ export function sentenceOf(policy: PolicyShown): string {
   const hard = hardLimit(policy);
   const soft = softLimit(policy);
   const limit = hard ?? soft;
-  const kind = METRICS[policy.metric] ?? policy.metric;
-  const start = `${whom(policy.scope)}: ${kind} up to ${limitText(policy.metric, limit)} ${EVERY[policy.interval]}`;
+  const what = policy.metric === "cost_usd" ? "spend up to" : "up to";
+  const start = `${whom(policy.scope)}: ${what} ${limitText(policy.metric, limit)} ${EVERY[policy.interval]}`;
   return hard === null ? `${start}, then a warning` : `${start}, ${ENDS[policy.action]}`;
 }
 

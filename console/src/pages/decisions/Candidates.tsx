@@ -79,7 +79,7 @@ export function Candidates({ decision }: { decision: Choice }) {
           </Title>
           <Text size="sm" c="dimmed">
             {routing.open ? "The choice was left to Palyra" : "The choice was the caller's"}. Chosen by{" "}
-            {routing.by}: <bdi>{routing.reason}</bdi>
+            {routing.by.replaceAll("_", " ")}: <bdi>{routing.reason}</bdi>
           </Text>
         </Stack>
         <Table

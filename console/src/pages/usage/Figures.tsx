@@ -5,9 +5,9 @@ import { Figure, type Leaning } from "@/parts/Figure";
 import { Money } from "@/parts/Money";
 import type { Filters } from "@/parts/period";
 
-/** What is more than `before`, in percent; null where that was nothing, or either is not known. */
+/** What is more than `before`, in percent; null where that was nothing or less, or either is not known. */
 function moreThan(before: number | null, now: number | null): number | null {
-  return before === null || now === null || before === 0 ? null : ((now - before) / before) * 100;
+  return before === null || now === null || before <= 0 ? null : ((now - before) / before) * 100;
 }
 
 function Count({
@@ -108,6 +108,14 @@ export function Figures({ summary, filters }: { summary: UsageSummary; filters: 
       <Count label="Asked" name="asked" summary={summary} leaning="bad" />
       <Count label="Clamped" name="clamped" summary={summary} leaning="bad" />
       <Latencies summary={summary} filters={filters} />
+      <Figure
+        label="Saved by routing"
+        testId="saved"
+        value={<Money nano={totals.saved_nano_usd} exact={totals.saved_usd} />}
+        change={moreThan(summary.previous.totals.saved_nano_usd, totals.saved_nano_usd)}
+        leaning="good"
+        about="against defaults"
+      />
       <Figure
         label="Held now"
         testId="held"

@@ -15,7 +15,9 @@ import { itemsOf, PAGED } from "@/parts/pages";
 import { Empty, Loaded } from "@/parts/states";
 import { When } from "@/parts/When";
 import { SessionCost } from "./SessionCost";
+import { SessionCourse } from "./SessionCourse";
 
+const PAGE = 25;
 const route = getRouteApi("/usage/sessions/$session");
 
 function Sums({ session }: { session: UsageSessionItem }) {
@@ -36,12 +38,16 @@ export function SessionPage() {
   const { session } = route.useParams();
   const { principal } = route.useSearch();
   const query = useInfiniteQuery({
-    ...getSessionInfiniteOptions({ path: { session }, query: principal === undefined ? {} : { principal } }),
+    ...getSessionInfiniteOptions({
+      path: { session },
+      query: principal === undefined ? { limit: PAGE } : { principal, limit: PAGE },
+    }),
     ...PAGED,
     initialPageParam: { path: { session } },
     placeholderData: keepPreviousData,
   });
-  const found = query.data?.pages[0]?.session;
+  const first = query.data?.pages[0];
+  const found = first?.session;
   const missing = query.error instanceof ApiProblem && query.error.status === 404;
   return (
     <Page
@@ -80,6 +86,7 @@ export function SessionPage() {
           {(data) => (
             <Stack gap="md">
               {found && <Sums session={found} />}
+              {first && <SessionCourse found={first} />}
               <Card withBorder padding="md">
                 <Stack gap="sm">
                   <Title order={2} size="h4">

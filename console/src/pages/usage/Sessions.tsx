@@ -15,6 +15,7 @@ import { When } from "@/parts/When";
 import { sessionQuery } from "./questions";
 import { SessionCost } from "./SessionCost";
 
+const PAGE = 25;
 const COLUMNS: Column<UsageSessionItem>[] = [
   { title: "Session", cell: (row) => <Name value={row.session} fw={600} /> },
   { title: "Principal", cell: (row) => <Name value={row.principal} /> },
@@ -48,7 +49,7 @@ export function Sessions({
   const navigate = useNavigate();
   const [sort, setSort] = useState("newest");
   const query = useInfiniteQuery({
-    ...listSessionsInfiniteOptions({ query: { ...sessionQuery(filters), sort } }),
+    ...listSessionsInfiniteOptions({ query: { ...sessionQuery(filters), sort, limit: PAGE } }),
     ...PAGED,
     placeholderData: keepPreviousData,
   });

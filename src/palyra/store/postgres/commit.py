@@ -218,7 +218,12 @@ def rollup_parameters(sums: Derived) -> tuple[object, ...]:
 
 def other_sums_parameters(sums: Derived) -> tuple[object, ...]:
     """The parameters from ``_l_hour`` on."""
-    return (*_columns(sums.latencies, 5), *_with_figures(sums.tags, 3), *_with_figures(sums.sessions, 8))
+    return (
+        *_columns(sums.latencies, 5),
+        *_with_figures(sums.tags, 3),
+        *_with_figures(sums.sessions, 8),
+        *_with_figures(sums.half_days, 6),
+    )
 
 
 def claims_of(batch: Sequence[Write]) -> list[Write]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from palyra.core.secret import Secret
-from palyra.store.derived import Counted, derived
+from palyra.store.derived import Counted
 from palyra.store.migrate import HEAD
 from palyra.store.postgres import sql
 from palyra.store.postgres.revision import WrongRevision, connect_patiently, revision_of
-from palyra.store.rebuild import CALLS_AT_ONCE, Pages, Progress, Rebuilt, read_call, without
+from palyra.store.rebuild import CALLS_AT_ONCE, Pages, Progress, Rebuilt, anew, read_call
 from palyra.store.write import HOUR_NS
 
 
@@ -42,12 +42,15 @@ async def _rebuild(connection: Any, progress: Progress) -> Rebuilt:
     done = 0
     cursor = await connection.cursor(sql.EVERY_CALL)
     while some := await cursor.fetch(CALLS_AT_ONCE):
-        counted = [each for each in [await _call(connection, pages, row) for row in some] if each is not None]
-        for statement, rows in zip(sql.ADD_SUMS, without(derived(counted), kept), strict=True):
+        sums = anew([await _call(connection, pages, row) for row in some], kept)
+        tables = (sums.rollups, sums.latencies, sums.tags, sums.sessions)
+        for statement, rows in zip(sql.ADD_SUMS, tables, strict=True):
             if rows:
                 await connection.executemany(statement, rows)
         done += len(some)
         progress(done, total)
+    for statement in (*sql.FORGET_HALF_DAYS, *sql.FILL_HALF_DAYS):
+        await connection.execute(statement)
     return Rebuilt(done, since)
 
 

@@ -1,6 +1,6 @@
 """Every SQL statement of the PostgreSQL adapter, static and named. Parameters are bound, never pasted.
 
-The functions that they call are made by revisions 0003, 0004 and 0006.
+The functions that they call are made by revisions 0003, 0004 and 0008.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ SELECT n, short, posted, shadow_posted, claimed, folded, shadow_folded, given FR
   $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28,
   $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
   $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56,
-  $57, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67
+  $57, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, $68, $69, $70,
+  $71, $72, $73, $74
 )
 """
 VIEW: Final = "SELECT n, posted, shadow_posted, claimed, free FROM palyra_view($1, $2, $3, $4, $5)"
@@ -103,7 +104,10 @@ CALLS_KEPT: Final = "SELECT count(*), min(at) FROM decisions"
 EVERY_CALL: Final = """
 SELECT state, node, page, place, end_page, end_place FROM decisions ORDER BY request_id
 """
-LOCK_SUMS: Final = "LOCK TABLE nodes, rollups, latencies, tag_rollups, sessions IN EXCLUSIVE MODE"
+LOCK_SUMS: Final = """
+LOCK TABLE nodes, rollups, half_days, latencies, half_day_latencies, tag_rollups, half_day_tags, sessions
+IN EXCLUSIVE MODE
+"""
 FORGET_SUMS: Final = (
     "DELETE FROM rollups WHERE hour >= $1",
     "DELETE FROM latencies WHERE hour >= $1",
@@ -111,13 +115,42 @@ FORGET_SUMS: Final = (
     "DELETE FROM sessions WHERE first_at >= $1",
 )
 SESSIONS_KEPT: Final = "SELECT principal, session FROM sessions"
+FORGET_HALF_DAYS: Final = (
+    "DELETE FROM half_days",
+    "DELETE FROM half_day_latencies",
+    "DELETE FROM half_day_tags",
+)
+FILL_HALF_DAYS: Final = (
+    """
+INSERT INTO half_days (half_day, principal, agent, model, provider, node, last_hour, requests, denied,
+  estimated, unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+  cost, metered_bytes, metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved)
+SELECT hour - hour % 43200000000000, principal, agent, model, provider, 0, max(hour), sum(requests),
+  sum(denied), sum(estimated), sum(unpriced), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
+  sum(cache_write_tokens), sum(reasoning_tokens), sum(cost), sum(metered_bytes), sum(metered_input_tokens),
+  sum(asked), sum(clamped), sum(failed), sum(timed), sum(latency_ms), sum(saved)
+FROM rollups GROUP BY 1, principal, agent, model, provider
+""",
+    """
+INSERT INTO half_day_latencies (half_day, provider, model, bucket, node, calls)
+SELECT hour - hour % 43200000000000, provider, model, bucket, 0, sum(calls)
+FROM latencies GROUP BY 1, provider, model, bucket
+""",
+    """
+INSERT INTO half_day_tags (half_day, tag, value, node, requests, input_tokens, output_tokens, cost)
+SELECT hour - hour % 43200000000000, tag, value, 0, sum(requests), sum(input_tokens), sum(output_tokens),
+  sum(cost)
+FROM tag_rollups GROUP BY 1, tag, value
+""",
+)
+"""As rows of node 0."""
 ADD_SUMS: Final = (
     """
 INSERT INTO rollups AS r (hour, principal, agent, model, provider, node, requests, denied, estimated,
   unpriced, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost,
-  metered_bytes, metered_input_tokens, asked, clamped, failed, timed, latency_ms)
+  metered_bytes, metered_input_tokens, asked, clamped, failed, timed, latency_ms, saved)
 VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-  $22)
+  $22, $23)
 ON CONFLICT (hour, principal, agent, model, provider, node) DO UPDATE SET
   requests = r.requests + excluded.requests, denied = r.denied + excluded.denied,
   estimated = r.estimated + excluded.estimated, unpriced = r.unpriced + excluded.unpriced,
@@ -130,7 +163,7 @@ ON CONFLICT (hour, principal, agent, model, provider, node) DO UPDATE SET
   metered_input_tokens = r.metered_input_tokens + excluded.metered_input_tokens,
   asked = r.asked + excluded.asked, clamped = r.clamped + excluded.clamped,
   failed = r.failed + excluded.failed, timed = r.timed + excluded.timed,
-  latency_ms = r.latency_ms + excluded.latency_ms
+  latency_ms = r.latency_ms + excluded.latency_ms, saved = r.saved + excluded.saved
 """,
     """
 INSERT INTO latencies AS l (hour, provider, model, bucket, calls, node) VALUES ($1, $2, $3, $4, $5, 0)
@@ -155,7 +188,7 @@ ON CONFLICT (principal, session) DO UPDATE SET
   output_tokens = s.output_tokens + excluded.output_tokens, cost = s.cost + excluded.cost
 """,
 )
-"""In the order of ``Derived``, for calls that are counted anew."""
+"""For calls that are counted anew: in the order of ``Derived``, but for half-days, which are filled."""
 HISTORY: Final[Mapping[str, LiteralString]] = {
     "history_ends": """
 SELECT coalesce((SELECT max(seq) FROM journal WHERE node = $1), 0),
@@ -185,22 +218,24 @@ WHERE finished = 0 AND request_id = ANY($1::text[])
 """
 DROP_OLD_CLAIMS: Final = "DELETE FROM idempotency WHERE finished = 1 AND expires_at <= $1"
 METERED: Final = """
-SELECT provider, model, sum(metered_bytes)::bigint, sum(metered_input_tokens)::bigint FROM rollups
+SELECT provider, model, sum(metered_bytes)::bigint, sum(metered_input_tokens)::bigint FROM half_days
 WHERE metered_bytes > 0 GROUP BY provider, model
 """
 
+COUNT_ACCOUNTS: Final = "SELECT count(*) FROM accounts"
 COUNT_RECORDS: Final = "SELECT coalesce(sum(records), 0)::bigint FROM journal"
 ALL_PAGES: Final = """
 SELECT node, seq, records, at, open_from, documents, body, chain FROM journal ORDER BY node, seq
 """
-# Where in each journal begins what was recorded from an instant on, and where the journal ends.
+# Where in each journal begins what was recorded from an instant on, and where ends what was before another.
 COVERED: Final = """
 SELECT ends.node, before.follows AS first, before.chain AS after, newest.follows, newest.chain AS head
 FROM (
-  SELECT node, min(seq) FILTER (WHERE records > 0 AND at >= $1) AS first, max(seq) AS last
+  SELECT node, min(seq) FILTER (WHERE records > 0 AND at >= $1) AS first,
+    max(seq) FILTER (WHERE at < $2) AS last
   FROM journal GROUP BY node
 ) AS ends
-JOIN LATERAL (
+LEFT JOIN LATERAL (
   SELECT seq + records AS follows, chain FROM journal WHERE node = ends.node AND seq = ends.last LIMIT 1
 ) AS newest ON true
 LEFT JOIN LATERAL (
