@@ -37,7 +37,7 @@ def test_a_provider_shows_its_health_and_answers_a_test(owner: Window) -> None:
     expect(shown).to_contain_text("healthy")
     expect(shown).to_contain_text("closed")
     expect(shown).to_contain_text("Not tested yet")
-    owner.page.get_by_role("button", name=f"Test the connection to {provider['id']}").click()
+    owner.page.get_by_role("button", name=f"Test the connection to {provider['id']}", exact=True).click()
     expect(shown.locator("[data-check='ok']")).to_be_visible()
 
 

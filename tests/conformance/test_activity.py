@@ -7,8 +7,8 @@ import pytest
 from msgspec import structs
 
 from fakes.records import NOON
-from fakes.sums import EVER, HOUR_NS, assert_sums_agree
-from fakes.till import Till, decision, hold
+from fakes.sums import EVER, HOUR_NS, assert_sums_agree, hour_of, latencies, tags
+from fakes.till import Till, all_decisions, decision, hold
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.core.latency import bounds_of, quantile_ms
 from palyra.lifecycle.activity import SessionFilter, SessionOrder, SessionPlace, TagTotals
@@ -233,6 +233,38 @@ class TestTags:
         first = await records.tags(NOON, Instant(NOON + HOUR_NS), "team")
         assert [(each.value, each.cost) for each in first] == [("b", 9), ("a", 5)]
         assert await records.tags(*EVER, "none") == []
+
+
+class TestStretches:
+    async def test_any_stretch_has_the_calls_of_its_hours(self, till: Till) -> None:
+        """Whole half-days, parts of them, several, and none."""
+        for number in range(60):
+            call(
+                till,
+                f"req_{number:02}",
+                number,
+                at=number * 3_100,
+                model=("small", "large")[number % 2],
+                tags={"team": str(number % 3)},
+                total_ms=number**2,
+            )
+        await till.flush()
+        calls = await all_decisions(till.store)
+        for first, last in (
+            (-50, 80),
+            (0, 12),
+            (0, 24),
+            (1, 23),
+            (5, 6),
+            (3, 14),
+            (11, 37),
+            (12, 12),
+            (60, 70),
+        ):
+            since, until = Instant(NOON + first * HOUR_NS - 1), Instant(NOON + last * HOUR_NS)
+            within = [each for each in calls if since <= hour_of(each) < until]
+            assert await till.store.records.tags(since, until) == tags(within)
+            assert await till.store.records.latencies(since, until) == latencies(within)
 
 
 class TestLatencies:

@@ -81,11 +81,22 @@ async def test_calls_are_found_by_what_their_records_say(till: Till, inside: Ins
         (DecisionFilter(first="req_2", before="req_4"), "req_3 req_2"),
         (DecisionFilter(since=Instant(NOON + 1)), ""),
         (DecisionFilter(until=NOON), ""),
+        (DecisionFilter(agent=""), ""),
     ],
 )
 async def test_calls_are_found_by_their_rows(till: Till, wanted: DecisionFilter, found: str) -> None:
     await fill(till)
     assert ids(await till.store.records.search_decisions(wanted, Inside())) == found.split()
+
+
+async def test_calls_without_an_agent_or_a_session_are_found(till: Till) -> None:
+    call(till, decision("req_1", agent=None, session=None))
+    call(till, decision("req_2"))
+    till.reserve("req_3", hold(1), told_of=decision("req_3", agent=None))
+    await till.flush()
+    search = till.store.records.search_decisions
+    assert ids(await search(DecisionFilter(agent=""), Inside())) == ["req_3", "req_1"]
+    assert ids(await search(DecisionFilter(agent="", session=""), Inside())) == ["req_1"]
 
 
 @pytest.fixture

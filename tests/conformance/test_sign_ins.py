@@ -19,7 +19,7 @@ HOUR_NS = 3_600 * NANOSECONDS
 def sign_in(number: int = 1, key_id: str = "key-1", ends: int = NOON + 12 * HOUR_NS) -> SignIn:
     """The ``number``-th sign-in of a key, a second after the one before."""
     at = Instant(NOON + number * NANOSECONDS)
-    return SignIn(f"{key_id}-{number}".ljust(64, "0"), key_id, "5" * 64, at, Instant(ends))
+    return SignIn(f"{key_id}-{number:03}".ljust(64, "0"), key_id, "5" * 64, at, Instant(ends))
 
 
 async def there(till: Till, *wanted: SignIn) -> list[bool]:

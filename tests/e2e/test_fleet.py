@@ -35,11 +35,14 @@ FleetFactory = Callable[..., Fleet]
 
 @pytest.fixture
 def fleet_of(tmp_path: Path, stub: Stub) -> Iterator[FleetFactory]:
-    """``fleet_of(n, slices=False, …)``: n gateways on a new database."""
+    """``fleet_of(n, slices=False, …)``: n gateways on a new database.
+
+    A gateway of a busy machine may be silent for seconds: a short lease is for tests in which one dies.
+    """
     made: list[Fleet] = []
 
     def start(count: int, *, database: str | None = None, **scale: object) -> Fleet:
-        fleet = Fleet(tmp_path, config(stub.url), database or new_database(), {"lease_s": 2.0, **scale})
+        fleet = Fleet(tmp_path, config(stub.url), database or new_database(), {"lease_s": 10.0, **scale})
         made.append(fleet)
         return fleet.start(count)
 
@@ -126,7 +129,7 @@ async def test_fifty_rounds_admit_exactly_what_the_budget_pays_for(
     fleet_of: FleetFactory, stub: Stub, slices: bool, budgets: int
 ) -> None:
     """Each round is another principal with budgets of its own; two of them have gateways killed and added."""
-    fleet = fleet_of(GATEWAYS, slices=slices)
+    fleet = fleet_of(GATEWAYS, slices=slices, lease_s=2.0)
     hold, tokens = await probe(fleet, stub)
     scopes = ("principal:*", "agent:*", "session:*", "principal:*", "agent:*")[:budgets]
     intervals = ("day", "week", "total", "month", "hour")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ import pytest
 
 from harness import command
 from harness.daemon import Api, DaemonProcess, config, model
+from harness.gate import Gate
 from harness.script import Answer, fixed
 from harness.stub import Stub
 from harness.talk import chat, message, request_id
@@ -138,3 +140,87 @@ def test_w46_the_command_line_prints_what_the_daemon_counts(
     out, error = command.run(daemon, key, "usage", "top", "--since", "24h")
     assert "USD" in out
     assert error == ""
+
+
+def test_w38_w41_w42_w44_insights_and_sessions_are_of_the_calls_of_the_ledger(
+    daemon: DaemonProcess, tenant: Tenant, shared_stub: Stub
+) -> None:
+    gate = Gate()
+    tenant.budget(4, metric="requests")
+    headers = {"x-palyra-session": "run/1", "x-palyra-agent": "coder", "x-palyra-tags": "stage=trial"}
+    calls: list[dict[str, Any]] = []
+    for name in ("stub-model", "dear-model", "dear-model"):
+        shared_stub.script = Answer(usage=fixed(1_000, 300))
+        calls += settled(tenant, [tenant.ask(chat(model=name), headers=headers)])
+    shared_stub.script = Answer(usage=fixed(10, 10), gate=gate)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(tenant.ask, chat(model="dear-model"), headers=headers)
+        gate.wait_for(1)
+        summary = own(tenant, "summary")
+        (pending,) = cast("list[Any]", tenant.api.get("/decisions", **only(tenant), state="pending")["items"])
+        held = tenant.api.get(f"/decisions/{pending['request_id']}")
+        gate.open()
+        calls += settled(tenant, [waiting.result()])
+    assert (summary["running"], summary["held_now_nano_usd"]) == (
+        1,
+        cast("dict[str, Any]", held["estimate"])["cost_bound_nano_usd"],
+    )
+    assert own(tenant, "summary")["held_now_nano_usd"] == 0
+    refused = tenant.ask(headers=headers)
+    assert refused.status == 402
+    calls += settled(tenant, [refused])
+    whole = cost_of([each for each in calls if each["settlement"]])
+
+    for api in (tenant.api, Api(daemon.url, tenant.key)):
+        shown = cast("dict[str, Any]", api.get("/usage/insights", **only(tenant), since="1h"))
+        assert shown["totals"]["cost_nano_usd"] == whole
+        for mix in ("model_mix", "principal_mix", "agent_mix"):
+            assert sum(each["cost_nano_usd"] for each in shown[mix]) == whole
+        assert {each["name"] for each in shown["principal_mix"]} == {tenant.principal}
+        assert shown["routing"]["modes"]["enforced"] == shown["routing"]["calls"] == len(calls)
+        assert [(each["policy_id"], each["why"]) for each in shown["budgets"]] == [
+            (f"{tenant.principal}-own", "hard_limit")
+        ]
+        assert shown["hints"][0]["kind"] == "budget_exhausted"
+        session = cast(
+            "dict[str, Any]", api.get("/usage/sessions/run%2F1", principal=tenant.principal, limit="2")
+        )
+        for part in (session["timeline"]["buckets"], session["models"]):
+            assert sum(each["cost_nano_usd"] for each in part) == whole == session["session"]["cost_nano_usd"]
+            assert sum(each["denied"] for each in part) == 1
+        assert len(session["items"]) == 2
+    assert {each["provider"] for each in shown_health(tenant)} == {"stub", "stub-anthropic"}
+
+
+def shown_health(tenant: Tenant) -> list[dict[str, Any]]:
+    return own(tenant, "insights")["health"]
+
+
+def only(tenant: Tenant) -> dict[str, str]:
+    return {"principal": tenant.principal}
+
+
+def test_w46_calls_are_found_by_the_api_and_the_command_line_alike(
+    daemon: DaemonProcess, tenant: Tenant, shared_stub: Stub
+) -> None:
+    calls = make_calls(tenant, shared_stub)
+    dearest = max(calls, key=lambda each: cost_of([each]))
+    cost = dearest["settlement"]["cost_usd"]
+    for words, params in (
+        (("--min-cost", cost), {"min_cost": cost}),
+        (("--provider", "stub-anthropic"), {"provider": "stub-anthropic"}),
+        (("--endpoint", "messages"), {"endpoint": "messages"}),
+        (("--outcome", "deny", "--since", "1h"), {"outcome": "deny", "since": "1h"}),
+        (("--status", "blocked"), {"status": "blocked"}),
+        (("--id", dearest["request_id"][:-2]), {"request_id": dearest["request_id"][:-2]}),
+    ):
+        found = cast("list[Any]", tenant.api.get("/decisions", **only(tenant), **params)["items"])
+        assert found, params
+        listed = command.run_json(
+            daemon, daemon.api.key, "decisions", "list", "--principal", tenant.principal, *words
+        )
+        assert listed["items"] == found
+    assert [
+        each["request_id"]
+        for each in cast("list[Any]", tenant.api.get("/decisions", **only(tenant), min_cost=cost)["items"])
+    ] == [dearest["request_id"]]

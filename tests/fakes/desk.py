@@ -1,6 +1,9 @@
 """A desk that answers every question about models with what it was asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+
+from palyra.api.deps import AuditOutcome
+from palyra.core.instant import Instant, isoformat
 
 
 class FakeDesk:
@@ -30,3 +33,25 @@ class FakeDesk:
 
     async def generate(self, provider_id: str | None, clear_key: str) -> Sequence[Mapping[str, object]]:
         return [{"provider": provider_id or "stub", "ok": bool(clear_key)}]
+
+
+class FakeAuditDesk:
+    """See ``api.deps.AuditDesk``: a journal that holds, or what it is told to answer."""
+
+    def __init__(self) -> None:
+        self.outcome: AuditOutcome | Exception = AuditOutcome(7, 2, "ab" * 32, None, 12)
+        self.lines: list[bytes | Exception] = [b"{}\n"]
+
+    async def verify(self) -> AuditOutcome:
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    async def export(
+        self, made_at: Instant, since: Instant | None, until: Instant | None
+    ) -> AsyncGenerator[bytes]:
+        span = [None if each is None else isoformat(each) for each in (since, until)]
+        for line in (f"{isoformat(made_at)} {span}\n".encode(), *self.lines):
+            if isinstance(line, Exception):
+                raise line
+            yield line

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from fakes.alarms import desk, numbered
-from fakes.desk import FakeDesk
+from fakes.desk import FakeAuditDesk, FakeDesk
 from fakes.records import FakeClock, FakeLedger, FakeRecords
 from palyra.alerts.notices import Target
 from palyra.api.deps import ApiDeps, Health, ModelDesk
@@ -72,6 +72,7 @@ def plane_deps(
         forecasts=Forecasts(records, clock),
         prices=lambda: {"items": []},
         models=models or FakeDesk(),
+        audit=FakeAuditDesk(),
         health=lambda: Health(writable=True),
         samples=list,
         hosts=HOSTS,

@@ -93,19 +93,22 @@ class Plain(KeptUsage):
         return self._rollups
 
 
+def _key(hour: int, names: tuple[str, ...]) -> RollupKey:
+    return RollupKey(hour, *names)
+
+
+def _delta(requests: int, denied: int, cost: int, tokens: int, saved: int) -> RollupDelta:
+    return RollupDelta(requests, denied, input_tokens=tokens, cost=cost, saved=saved)
+
+
 @st.composite
 def cells(draw: st.DrawFn) -> Cells:
     start = draw(st.sampled_from(STARTS))
     amount = st.integers(0, 10**12)
-    key = st.builds(
-        lambda hour, names: RollupKey(start + hour * HOUR_NS, *names),
-        st.integers(0, HOURS - 1),
-        st.tuples(*(st.sampled_from(WORDS[name]) for name in NAMES)),
-    )
+    hours = st.integers(0, HOURS - 1).map(lambda hour: start + hour * HOUR_NS)
+    key = st.builds(_key, hours, st.tuples(*(st.sampled_from(WORDS[name]) for name in NAMES)))
     delta = st.builds(
-        lambda requests, denied, cost, tokens, saved: RollupDelta(
-            requests, denied, input_tokens=tokens, cost=cost, saved=saved
-        ),
+        _delta,
         st.integers(1, 3),
         st.integers(0, 2),
         amount,

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import PUBLIC, check_access
 from palyra.api.alerts import Alerts
 from palyra.api.approvals import Approvals
+from palyra.api.audit import Audit
 from palyra.api.budget_history import BudgetHistory
 from palyra.api.budgets import Budgets
 from palyra.api.console import Console
@@ -60,6 +61,7 @@ def create_api(deps: ApiDeps, more: Sequence[Install] = ()) -> FastAPI:
         Alerts,
         Decisions,
         Keys,
+        Audit,
         Usage,
         Models,
         Prices,

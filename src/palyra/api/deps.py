@@ -1,10 +1,11 @@
 """What the control plane is given. Nothing here is looked up anywhere else."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from palyra.api.site import Site
+from palyra.core.instant import Instant
 from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.approvals import Approvals
 from palyra.lifecycle.forecasts import Forecasts
@@ -63,6 +64,39 @@ class ModelDesk(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AuditFlaw:
+    """Why the journal does not hold; ``record`` of gateway ``node`` is the first wrong one, if it is one."""
+
+    detail: str
+    invariant: str
+    node: int | None
+    record: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOutcome:
+    """What a check of the journal went through. ``head`` as ``palyra audit verify`` prints it."""
+
+    records: int
+    accounts: int
+    head: str
+    flaw: AuditFlaw | None
+    took_ms: int
+
+
+class AuditDesk(Protocol):
+    """The journal as a whole, while the daemon works. Raises Overloaded while another such question runs."""
+
+    async def verify(self) -> AuditOutcome:
+        """Replay the journal: its chain must be whole, and its sums must be the balances."""
+        ...
+
+    def export(self, made_at: Instant, since: Instant | None, until: Instant | None) -> AsyncGenerator[bytes]:
+        """The lines of an export of [since, until), in chunks; one that raises is not whole."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class ApiDeps:
     """Everything the control plane needs.
 
@@ -81,6 +115,7 @@ class ApiDeps:
     forecasts: Forecasts
     prices: Callable[[], Mapping[str, object]]
     models: ModelDesk
+    audit: AuditDesk
     health: Callable[[], Health]
     samples: Callable[[], Sequence[Sample]]
     hosts: frozenset[str]

@@ -1,5 +1,8 @@
 """Keys: made once in clear, listed by prefix, revoked for good."""
 
+from typing import Annotated
+
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -8,11 +11,14 @@ from palyra.api.bodies import KeyBody
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import Routes
-from palyra.api.schemas import KeyCreated, KeyPage
-from palyra.core.errors import InvalidRequest
+from palyra.api.schemas import KeyCreated, KeyPage, KeyShown
+from palyra.core.errors import FieldError, InvalidRequest, NotFound
 from palyra.core.limits import IDEMPOTENCY_KEY_BYTES_MAX
 from palyra.identity.keys import parse_grant
 from palyra.lifecycle.rules import key_document
+
+PAGE_MAX = 1_000
+_DIGITS_MAX = 19
 
 
 class Keys:
@@ -36,13 +42,42 @@ class Keys:
             also=(409, 503),
             takes=("Idempotency-Key",),
         )
+        routes.add("GET", "/keys/{key_id}", self.get_key, READ, answer=KeyShown)
         routes.add("DELETE", "/keys/{key_id}", self.revoke_key, WRITE, status=204, also=(409, 503))
 
-    async def list_keys(self) -> Response:
-        """Every key ever made, revoked ones included; none in clear."""
+    async def list_keys(
+        self,
+        principal: str | None = None,
+        revoked: bool | None = None,
+        cursor: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_MAX,
+    ) -> Response:
+        """Every key ever made, oldest first, revoked ones included; none in clear.
+
+        Pass ``next_cursor`` as ``cursor`` for the next page.
+        """
+        after = _place(cursor)
+        found = [
+            key
+            for key in self._rules.all_keys
+            if (principal is None or key.principal == principal)
+            and (revoked is None or (key.revoked_at is not None) is revoked)
+            and (after is None or (key.created_at, key.id) > after)
+        ]
+        last = found[limit - 1] if len(found) > limit else None
         return JSONResponse(
-            {"items": [key_document(key) for key in self._rules.all_keys], "next_cursor": None}
+            {
+                "items": [key_document(key) for key in found[:limit]],
+                "next_cursor": None if last is None else f"{last.created_at}.{last.id}",
+            }
         )
+
+    async def get_key(self, key_id: str) -> Response:
+        """One key, also a revoked one."""
+        for key in self._rules.all_keys:
+            if key.id == key_id:
+                return JSONResponse(key_document(key))
+        raise NotFound(f"There is no key {key_id!r}.")
 
     async def create_key(self, request: Request, caller: CallerOf) -> Response:
         """Make a key. The field ``key`` of this answer is the only place where it is ever in clear.
@@ -59,6 +94,16 @@ class Keys:
         """Revoke a key; its next call is refused."""
         await self._rules.revoke_key(key_id, by=caller)
         return Response(status_code=204)
+
+
+def _place(cursor: str | None) -> tuple[int, str] | None:
+    """The key that a page ended with, by when it was made and its id. Raises FieldError."""
+    if cursor is None:
+        return None
+    at, dot, key_id = cursor.partition(".")
+    if not dot or not (at.isascii() and at.isdigit()) or len(at) > _DIGITS_MAX:
+        raise FieldError("cursor", "is none that a page ended with; leave it out for the first page.")
+    return int(at), key_id
 
 
 def _token(request: Request) -> str | None:

@@ -9,10 +9,9 @@ from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import READ
 from palyra.api.deps import ApiDeps
-from palyra.api.moments import moment
 from palyra.api.routes import Routes
 from palyra.api.schemas_models import RoutingReportShown
-from palyra.core.errors import FieldError, ModelNotFound
+from palyra.core.errors import ModelNotFound
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.engine import Engine
@@ -22,8 +21,9 @@ from palyra.pricing.sheet import PriceSheet
 from palyra.registry.models import Model
 from palyra.registry.registry import Registry
 from palyra.reports.routing import PriceOf, Tally, report_document
+from palyra.reports.usage_window import read_stretch
 
-DEFAULT_SPAN_NS = 7 * 86_400 * NANOSECONDS
+DEFAULT_SPAN = "7d"
 CALLS_MAX = 200_000
 """So many calls are gone through for one report (V2)."""
 READ_NS = 20 * NANOSECONDS
@@ -83,12 +83,7 @@ class RoutingReport:
         The cost of what ran, of the default alone, of what was recommended, and of the same mix of models
         dealt out at random over the same calls. The newest 200,000 calls are read at most, for 20 seconds.
         """
-        end = moment("until", until) or Instant(self._clock.now() + 1)
-        start = moment("since", since)
-        if start is None:
-            start = Instant(end - DEFAULT_SPAN_NS)
-        if start >= end:
-            raise FieldError("since", "must be before 'until'.")
+        start, end = read_stretch(since or DEFAULT_SPAN, until, self._clock.now())
         wanted = DecisionFilter(
             principal=principal, state=CallState.SETTLED, since=start, until=end, limit=PAGE
         )

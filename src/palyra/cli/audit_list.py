@@ -15,7 +15,7 @@ from palyra.core.errors import FieldError
 from palyra.core.fields import closest
 from palyra.core.instant import Instant, isoformat
 from palyra.core.visible import visible
-from palyra.reports.changes import change_lines, changed_fields
+from palyra.reports.changes import KINDS, change_lines, changed_fields
 
 if TYPE_CHECKING:
     from palyra.store.audited import ChangesFound, Found
@@ -24,7 +24,6 @@ EPILOG = (
     "Examples: palyra audit list --kind policy --since 30d | palyra audit list --ref daily --json | "
     "palyra audit list --kind key.revoked --export journal.jsonl"
 )
-KINDS = ("policy", "key", "approval", "alert", "price", "governance", "pricebook")
 LIMIT_MOST = 10_000
 
 

@@ -62,6 +62,17 @@ class Client:
         given = {name: value for name, value in params.items() if value is not None}
         return self.call("GET", path, params=given).document
 
+    def items(self, path: str, **params: str | None) -> list[dict[str, Any]]:
+        """The items of all pages of a list."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            page = self.get(path, **params, cursor=cursor)
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return found
+
     def call(
         self,
         method: str,

@@ -21,7 +21,7 @@ from rich.console import Console
 from palyra.cli.child import Child, ChildFailed, start
 from palyra.cli.demo_config import DATABASE
 from palyra.cli.demo_scene import Scene, SceneFailed, chat_body
-from palyra.cli.demo_write import NOWHERE, make_folder, prepare
+from palyra.cli.demo_write import NOWHERE, new_folder, prepare
 from palyra.cli.model_server import ModelUnavailable, ensure_weights, is_healthy, require_runtime
 from palyra.cli.output import CommandError, ExitCode, JsonOption, emit, stdout_console
 from palyra.config.settings import DEFAULT_PORT
@@ -70,9 +70,9 @@ def demo(
     The month is generated: five teams, three providers, and an agent that runs away until its budget stops
     it. It was decided, held and settled as any call is, so that every page and command has something to show.
     The small model stands in for each provider. With --write no model is needed and nothing is started:
-    `palyra serve --config FOLDER/palyra.toml` does that; its providers answer nothing until you give them an
-    address. --json prints `config`, `database`, `owner_key` and `calls` then, and otherwise where the demo is:
-    `url`, `console`, `owner_key`, `keys`, `config` and the `steps` of the scene.
+    `palyra serve --config FOLDER/palyra.toml` does that; its providers answer nothing until you give them
+    an address. --json prints `config`, `database`, `owner_key` and `calls` then, and otherwise where the demo
+    is: `url`, `console`, `owner_key`, `keys`, `config` and the `steps` of the scene.
     """
     if write is not None:
         _write(write, port, history=not no_history, as_json=as_json)
@@ -95,9 +95,9 @@ def demo(
 
 def _write(directory: Path, port: int, *, history: bool, as_json: bool) -> None:
     """Write what a daemon needs to start with, and say how to start it."""
-    make_folder(directory)
     now = Instant(time.time_ns())
-    written = prepare(directory, port, NOWHERE, now, history=history, quiet=as_json)
+    with new_folder(directory):
+        written = prepare(directory, port, NOWHERE, now, history=history, quiet=as_json)
     document = {
         "config": str(written.config),
         "database": str(directory / DATABASE),

@@ -1,6 +1,8 @@
 """The ledger of the demo, with its month, and the configuration that belongs to it."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +14,10 @@ from palyra.core.instant import Instant
 
 NOWHERE = "http://127.0.0.1:9"
 """The address of providers where no model runs: the port that throws everything away."""
+
+
+_ENDINGS = ("", "-wal", "-shm", ".lock")
+"""What SQLite and its owner put beside a database."""
 
 
 class Prepared(NamedTuple):
@@ -39,11 +45,24 @@ def prepare(
     return Prepared(config, written.owner_key, written.calls)
 
 
-def make_folder(directory: Path) -> None:
-    """Make the folder for a demo's files. Raises CommandError where they are there already."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+@contextmanager
+def new_folder(directory: Path) -> Generator[None]:
+    """A folder for a demo's files; what was begun and did not come to its end is removed again.
+
+    Raises CommandError where there are such files already, or there can be no folder.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{directory}: {error.strerror}", ExitCode.PRECONDITION) from None
     for name in (CONFIG_FILE, DATABASE, KEY_FILE):
         if os.path.lexists(directory / name):
             raise CommandError(
                 f"{directory / name} is there already", ExitCode.PRECONDITION, hint="name an empty folder"
             )
+    try:
+        yield
+    except BaseException:
+        for name in (CONFIG_FILE, KEY_FILE, *(f"{DATABASE}{end}" for end in _ENDINGS)):
+            (directory / name).unlink(missing_ok=True)
+        raise

@@ -54,14 +54,16 @@ def create(
 def list_keys(
     context: typer.Context,
     every: Annotated[bool, typer.Option("--all", help="Show revoked keys, too.")] = False,
+    principal: Annotated[str | None, typer.Option(help="Only keys of this principal.")] = None,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """List the keys by prefix; no key is ever shown in clear."""
-    page = connect(context, url, key).get("/keys")
-    page["items"] = [item for item in page["items"] if every or item["revoked_at"] is None]
-    rows = [_row(item) for item in page["items"]]
+    client = connect(context, url, key)
+    items = client.items("/keys", principal=principal, revoked=None if every else "false")
+    page = {"items": items, "next_cursor": None}
+    rows = [_row(item) for item in items]
     emit(page, as_json=as_json, render=lambda console: print_table(console, _TITLES, rows))
 
 

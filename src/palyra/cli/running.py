@@ -14,7 +14,7 @@ def with_running_rules(settings: Settings, client: Client) -> Settings:
     """The settings, with the budgets and active keys that were made at run time. Raises CommandError."""
     written = {policy.id for policy in settings.budgets}
     budgets = [_policy(each) for each in client.get("/budgets")["items"] if each["id"] not in written]
-    keys = [_key(each) for each in client.get("/keys")["items"] if each["revoked_at"] is None]
+    keys = [_key(each) for each in client.items("/keys", revoked="false")]
     return replace(settings, budgets=(*settings.budgets, *budgets), keys=tuple(keys))
 
 

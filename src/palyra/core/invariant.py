@@ -9,6 +9,7 @@ class InvariantViolation(AssertionError):
     def __init__(self, invariant_id: str, message: str) -> None:
         super().__init__(f"{invariant_id}: {message}")
         self.invariant_id = invariant_id
+        self.message = message
 
 
 def invariant(condition: bool, invariant_id: str, message: str) -> None:

@@ -17,6 +17,7 @@ from palyra.core import limits
 from palyra.core.errors import PalyraError
 from palyra.core.instant import Instant, isoformat
 from palyra.daemon.alerts import Alerting
+from palyra.daemon.auditing import Auditor
 from palyra.daemon.changes import make_changes
 from palyra.daemon.configuration import actor_of, documents_of
 from palyra.daemon.http import Asgi, Later, Server, listen, spare_the_collector
@@ -103,6 +104,7 @@ class Daemon:
         self.engine.alarms = self._alerting.alarms
         self.engine.approvals = self._approvals = make_approvals(settings, store, self._rules, self.engine)
         self._sign_ins = make_sign_ins(settings, store.records, self._rules, clock)
+        self._auditor = Auditor(settings.server.database)
         self._models = ModelDesk(settings, self.engine, live=True)
         self._changes = make_changes(store.records, self._rules, self._approvals, self._models)
         self._background: list[asyncio.Task[None]] = []
@@ -164,12 +166,14 @@ class Daemon:
             task.cancel()
         await self._upstream.close()
         await self._alerting.stop()
+        self._auditor.stop()
         await close_store(self._store)
 
     def _leave(self) -> None:
-        """Those who wait go first: calls for a decision, pages for a change."""
+        """Those who wait go first: calls for a decision, pages for a change, people for a check."""
         self._approvals.leave()
         self._changes.leave()
+        self._auditor.leave()
 
     def _start_anew(self) -> None:
         """The store began with new accounts: what was prepared points at the old ones."""
@@ -235,6 +239,7 @@ class Daemon:
                 forecasts=self._alerting.forecasts,
                 prices=self._list_prices,
                 models=self._models,
+                audit=self._auditor,
                 health=self._health,
                 samples=self._samples,
                 hosts=_allowed_hosts(self._settings),

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
+KINDS = ("policy", "key", "approval", "alert", "price", "governance", "pricebook")
+"""What is changed: the first word of the kind of a change."""
 _DERIVED = ("_nano_usd", "_usd")
 """The ends of fields that say the same as the field without them, in another unit."""
 

@@ -98,11 +98,12 @@ class ExportFlaw(ValueError):
 
 
 class Request(NamedTuple):
-    """What is to be exported: pages from ``since`` on, or all. ``database`` is what it is called there."""
+    """What is to be exported: pages of [since, until), or all. ``database`` is what it is called there."""
 
     database: str
     made_at: Instant
     since: Instant | None = None
+    until: Instant | None = None
 
 
 class Contents(NamedTuple):
@@ -139,11 +140,14 @@ def read_heads(text: str) -> dict[int, str]:
 
 
 def covered(node: int, before: JournalPage | None, last: JournalPage | None) -> Journal:
-    """The journal between the page before the first one to be exported and the newest one.
+    """The journal between the page before the first one to be exported and the last one.
 
-    A page 0 holds the head of a journal in the format before revision 0002; the records begin behind it.
+    There is nothing between them where the last one does not come after the other. A page 0 holds the head
+    of a journal in the format before revision 0002; the records begin behind it.
     """
     first = max(before.follows, 1) if before else 1
+    if before is not None and (last is None or last.seq < before.seq):
+        last = before
     return Journal(
         node=node,
         first=first,
@@ -223,24 +227,26 @@ class Course:
 def export_file(
     path: Path, request: Request, write: Write, tell: Tell = lambda _done, _total: None
 ) -> Contents:
-    """Export the journal of a SQLite file that no process is writing.
+    """Export the journal of a SQLite file, by one snapshot of it: its owner may go on writing.
 
     Raises InvariantViolation (G3) where its chain is broken; then no last line is written.
     """
     connection = connect_read_only(path)
+    connection.isolation_level = None
     try:
-        before, last = (
-            JournalPage(*row) if row else None
-            for row in (
-                connection.execute(sql.PAGE_BEFORE, (request.since or 0,)).fetchone(),
-                connection.execute(sql.LAST_PAGE).fetchone(),
-            )
-        )
-        journal = covered(0, before, last)
+        connection.execute("BEGIN")
+        last = connection.execute(sql.LAST_PAGE)
+        if request.until is not None:
+            last = connection.execute(sql.LAST_PAGE_BEFORE, (request.until,))
+        rows = connection.execute(sql.PAGE_BEFORE, (request.since or 0,)).fetchone(), last.fetchone()
+        journal = covered(0, *(JournalPage(*row) if row else None for row in rows))
         exporter = Exporter(request, "sqlite", [journal], write, tell)
         course = Course(journal)
         for row in connection.execute(sql.PAGES, (journal.first,)):
-            exporter.page(course, JournalPage(*row))
+            page = JournalPage(*row)
+            if page.seq > journal.last:
+                break
+            exporter.page(course, page)
         course.end()
         return exporter.end()
     finally:

@@ -24,6 +24,11 @@ SELECT seq, records, at, open_from, documents, body, chain FROM journal
 WHERE seq < coalesce((SELECT min(seq) FROM journal WHERE records > 0 AND at >= ?), 9223372036854775807)
 ORDER BY seq DESC LIMIT 1
 """
+# The newest page of what was recorded before an instant: times do not fall along the journal.
+LAST_PAGE_BEFORE: Final = """
+SELECT seq, records, at, open_from, documents, body, chain FROM journal
+WHERE records > 0 AND at < ? ORDER BY seq DESC LIMIT 1
+"""
 LAST_INSTANT: Final = "SELECT max(at) FROM (SELECT at FROM journal ORDER BY seq DESC LIMIT 1000)"
 
 INSERT_DOCUMENTS: Final = "INSERT INTO documents (page, body) VALUES (?, ?)"
@@ -231,6 +236,7 @@ ACCOUNTS: Final = """
 SELECT policy_id, metric, entity, window_start, window_end, posted, held, shadow_posted, shadow_held
 FROM accounts
 """
+COUNT_ACCOUNTS: Final = "SELECT count(*) FROM accounts"
 LIVE_ACCOUNTS: Final = """
 SELECT policy_id, metric, entity, window_start, window_end, posted, held, shadow_posted, shadow_held
 FROM accounts WHERE window_end > ? OR held <> 0

@@ -70,6 +70,7 @@ def test_a_caller_reaches_what_is_its_own_and_nothing_else(plane: Any) -> None:
             ("GET", f"/api/v1/usage/{view}")
             for view in ("summary", "timeline", "agents", "principals", "models", "providers", "export")
         ),
+        ("GET", "/api/v1/usage/insights"),
         ("GET", "/api/v1/usage/sessions"),
         ("GET", "/api/v1/usage/sessions/{session:path}"),
         ("GET", "/api/v1/budgets/{policy_id}/status"),
@@ -85,6 +86,7 @@ def test_a_caller_reaches_what_is_its_own_and_nothing_else(plane: Any) -> None:
 ASKING = {
     "/api/v1/models/explain": Role.CALLER,
     "/api/v1/budgets/validate": Role.VIEWER,
+    "/api/v1/audit/verify": Role.OPERATOR,
     "/api/v1/models/test-connection": Role.OPERATOR,
     "/api/v1/budgets/{policy_id}/override-request": Role.CALLER,
     "/api/v1/alerts/test": Role.OPERATOR,

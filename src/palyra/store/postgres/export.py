@@ -11,6 +11,8 @@ from palyra.store.postgres import sql
 from palyra.store.postgres.revision import WrongRevision, connect_patiently, revision_of
 
 _PAGES_AT_ONCE = 200
+END = 2**63 - 1
+"""After every instant."""
 
 
 async def export_shared(
@@ -43,7 +45,9 @@ async def _journals(connection: Any, request: Request) -> list[Journal]:
         node: Journal(node, row["next_seq"], row["next_seq"] - 1, row["chain"].hex(), row["chain"].hex())
         for node, row in carried.items()
     }
-    for row in await connection.fetch(sql.COVERED, request.since or 0):
+    for row in await connection.fetch(
+        sql.COVERED, request.since or 0, END if request.until is None else request.until
+    ):
         found[row["node"]] = _covered(row, carried.get(row["node"]))
     return [found[node] for node in sorted(found)]
 
@@ -53,13 +57,19 @@ def _covered(row: Any, carried: Mapping[str, Any] | None) -> Journal:
     first, after = row["first"], row["after"]
     if first is None:
         first, after = (carried["next_seq"], carried["chain"]) if carried else (1, b"")
+    follows, head = row["follows"], row["head"]
+    if follows is None or follows < first:
+        follows, head = first, after
     # Page 0, of a journal that was copied from an old SQLite file, has no record: the first is behind it.
-    return Journal(row["node"], max(first, 1), max(row["follows"], 1) - 1, after.hex(), row["head"].hex())
+    return Journal(row["node"], max(first, 1), max(follows, 1) - 1, after.hex(), head.hex())
 
 
 async def _add(connection: Any, exporter: Exporter, journal: Journal) -> None:
     course = Course(journal)
     pages = connection.cursor(sql.PAGES, journal.node, journal.first, prefetch=_PAGES_AT_ONCE)
     async for row in pages:
-        exporter.page(course, JournalPage(*row))
+        page = JournalPage(*row)
+        if page.seq > journal.last:
+            break
+        exporter.page(course, page)
     course.end()

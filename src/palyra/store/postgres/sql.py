@@ -222,18 +222,20 @@ SELECT provider, model, sum(metered_bytes)::bigint, sum(metered_input_tokens)::b
 WHERE metered_bytes > 0 GROUP BY provider, model
 """
 
+COUNT_ACCOUNTS: Final = "SELECT count(*) FROM accounts"
 COUNT_RECORDS: Final = "SELECT coalesce(sum(records), 0)::bigint FROM journal"
 ALL_PAGES: Final = """
 SELECT node, seq, records, at, open_from, documents, body, chain FROM journal ORDER BY node, seq
 """
-# Where in each journal begins what was recorded from an instant on, and where the journal ends.
+# Where in each journal begins what was recorded from an instant on, and where ends what was before another.
 COVERED: Final = """
 SELECT ends.node, before.follows AS first, before.chain AS after, newest.follows, newest.chain AS head
 FROM (
-  SELECT node, min(seq) FILTER (WHERE records > 0 AND at >= $1) AS first, max(seq) AS last
+  SELECT node, min(seq) FILTER (WHERE records > 0 AND at >= $1) AS first,
+    max(seq) FILTER (WHERE at < $2) AS last
   FROM journal GROUP BY node
 ) AS ends
-JOIN LATERAL (
+LEFT JOIN LATERAL (
   SELECT seq + records AS follows, chain FROM journal WHERE node = ends.node AND seq = ends.last LIMIT 1
 ) AS newest ON true
 LEFT JOIN LATERAL (
