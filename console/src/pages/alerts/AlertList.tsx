@@ -44,7 +44,11 @@ function Filters({ search }: { search: AlertsSearch }) {
             size="md"
             withRemoveButton
             onRemove={() => change({ [name]: "" })}
-            removeButtonProps={{ "aria-label": `Remove the filter on ${name}` }}
+            removeButtonProps={{
+              "aria-label": `Remove the filter on ${name}`,
+              "aria-hidden": false,
+              tabIndex: 0,
+            }}
           >
             {name}: {search[name]}
           </Pill>
