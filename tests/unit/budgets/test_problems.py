@@ -53,4 +53,5 @@ def test_a_scope_that_nothing_matches_and_a_target_that_is_not_there_are_told() 
 
 
 def test_so_many_are_told_and_no_more() -> None:
-    assert len(fields(**{f"field{number}": 1 for number in range(2 * PROBLEMS_MAX)})) == PROBLEMS_MAX
+    many = GOOD | {f"field{number}": 1 for number in range(2 * PROBLEMS_MAX)}
+    assert len(policy_problems(many, PolicyDefaults(), KNOWN)) == PROBLEMS_MAX
