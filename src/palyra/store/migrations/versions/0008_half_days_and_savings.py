@@ -35,11 +35,16 @@ _FIGURES = (
 )
 
 
+_ADD_SAVED = """
+ALTER TABLE rollups ADD COLUMN saved BIGINT DEFAULT 0 NOT NULL CHECK (typeof(saved) = 'integer')
+"""
+_ADD_SAVED_SHARED = "ALTER TABLE rollups ADD COLUMN saved BIGINT DEFAULT 0 NOT NULL"
+
+
 def upgrade() -> None:
     """Add a column and a table; on PostgreSQL with a row for each gateway, so that none waits for another."""
     is_shared = op.get_bind().dialect.name != "sqlite"
-    exact = "" if is_shared else " CHECK (typeof(saved) = 'integer')"
-    op.execute(f"ALTER TABLE rollups ADD COLUMN saved BIGINT DEFAULT 0 NOT NULL{exact}")
+    op.execute(_ADD_SAVED_SHARED if is_shared else _ADD_SAVED)
     nodes = ("node",) if is_shared else ()
     op.create_table(
         "half_days",
