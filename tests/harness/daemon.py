@@ -188,6 +188,8 @@ class DaemonProcess:
     owner_key: str = ""
     process: nursery.Process | None = None
     starts: int = 0
+    loads: bool = False
+    """Whether it loads all of its code at each start as it does for users: where starts are timed."""
 
     @property
     def config_path(self) -> Path:
@@ -229,7 +231,7 @@ class DaemonProcess:
         out = self.directory / f"daemon-{self.starts}.stdout"
         errors = self.directory / f"daemon-{self.starts}.stderr"
         words = ["serve", *chosen, "--port", "0", "--json"]
-        fork = isinstance(self.settings, Mapping)
+        fork = isinstance(self.settings, Mapping) and not self.loads
         with out.open("wb") as out_file, errors.open("wb") as error_file:
             self.process = nursery.start(
                 words, self.directory, self._environment(), out_file, error_file, fork=fork
