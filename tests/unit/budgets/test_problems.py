@@ -35,7 +35,9 @@ def test_limits_are_not_judged_while_their_unit_is_not_known() -> None:
     assert set(fields(metric="apples", hard_limit=1.5)) == {"metric"}
 
 
-@pytest.mark.parametrize(("thresholds", "told"), [("0.5", "thresholds"), ([{"at": "much"}], "thresholds[0].at")])
+@pytest.mark.parametrize(
+    ("thresholds", "told"), [("0.5", "thresholds"), ([{"at": "much"}], "thresholds[0].at")]
+)
 def test_thresholds_are_told_by_their_place(thresholds: object, told: str) -> None:
     assert told in fields(thresholds=thresholds)
 

@@ -4,6 +4,8 @@ A revision is frozen once released: it spells out tables and functions. Half-day
 hours that are there; what calls of the time before saved stays 0, since their prices were not stored.
 """
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -44,7 +46,7 @@ def upgrade() -> None:
         _integer("half_day"),
         *map(_text, _NAMES),
         *map(_integer, (*nodes, "last_hour", *_FIGURES)),
-        *([] if is_shared else map(_exact, ("cost", "input_tokens", "output_tokens", "saved"))),
+        *_all_exact(() if is_shared else ("cost", "input_tokens", "output_tokens", "saved")),
         sa.PrimaryKeyConstraint("half_day", *_NAMES, *nodes),
         sqlite_with_rowid=False,
     )
@@ -62,7 +64,7 @@ def upgrade() -> None:
         _integer("half_day"),
         *map(_text, ("tag", "value")),
         *map(_integer, (*nodes, "requests", "input_tokens", "output_tokens", "cost")),
-        *([] if is_shared else map(_exact, ("input_tokens", "output_tokens", "cost"))),
+        *_all_exact(() if is_shared else ("input_tokens", "output_tokens", "cost")),
         sa.PrimaryKeyConstraint("half_day", "tag", "value", *nodes),
         sqlite_with_rowid=False,
     )
@@ -85,6 +87,10 @@ def _integer(name: str) -> sa.Column[int]:
 def _text(name: str) -> sa.Column[str]:
     """Text that is compared byte by byte, as SQLite does."""
     return sa.Column(name, sa.Text(collation="C").with_variant(sa.Text(), "sqlite"), nullable=False)
+
+
+def _all_exact(names: Sequence[str]) -> list[sa.CheckConstraint]:
+    return [_exact(name) for name in names]
 
 
 def _exact(figure: str) -> sa.CheckConstraint:
