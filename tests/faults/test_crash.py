@@ -202,6 +202,7 @@ async def test_kills_at_random_moments_lose_nothing(daemon_factory: DaemonFactor
 @pytest.mark.soak
 async def test_hundreds_of_kills_lose_nothing(daemon_factory: DaemonFactory, stub: Stub) -> None:
     daemon = daemon_factory(config(stub.url, budgets=BUDGETS))
+    daemon.loads = True
     restarts = sorted(await kill_again_and_again(daemon, stub, 500))
     print(f"restarts took {restarts[len(restarts) // 2]:.2f} s in the middle, at most {restarts[-1]:.2f} s")
     assert restarts[len(restarts) * 95 // 100] <= RESTART_S

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Self, TypeVar, cast
 
 import httpx2
 
-from harness import toml_text
+from harness import nursery, toml_text
 from harness.new_file import give_file
 from harness.postgres import new_database
 
@@ -187,8 +186,10 @@ class DaemonProcess:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     url: str = ""
     owner_key: str = ""
-    process: subprocess.Popen[bytes] | None = None
+    process: nursery.Process | None = None
     starts: int = 0
+    loads: bool = False
+    """Whether it loads all of its code at each start as it does for users: where starts are timed."""
 
     @property
     def config_path(self) -> Path:
@@ -229,16 +230,11 @@ class DaemonProcess:
         self.starts += 1
         out = self.directory / f"daemon-{self.starts}.stdout"
         errors = self.directory / f"daemon-{self.starts}.stderr"
-        arguments = ["-m", "palyra", "serve", *chosen, "--port", "0", "--json"]
+        words = ["serve", *chosen, "--port", "0", "--json"]
+        fork = isinstance(self.settings, Mapping) and not self.loads
         with out.open("wb") as out_file, errors.open("wb") as error_file:
-            self.process = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=self.directory,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=out_file,
-                stderr=error_file,
-                process_group=0,
+            self.process = nursery.start(
+                words, self.directory, self._environment(), out_file, error_file, fork=fork
             )
         self._await_announcement(self.process, out, errors)
         return self
@@ -254,7 +250,7 @@ class DaemonProcess:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(SCRUBBED)}
         return kept | {"STUB_CREDENTIAL": STUB_CREDENTIAL} | dict(self.environment)
 
-    def _await_announcement(self, process: subprocess.Popen[bytes], out: Path, errors: Path) -> None:
+    def _await_announcement(self, process: nursery.Process, out: Path, errors: Path) -> None:
         end = time.monotonic() + START_S
         while b"\n" not in (line := out.read_bytes()):
             told = (
