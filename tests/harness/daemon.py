@@ -189,6 +189,8 @@ class DaemonProcess:
     owner_key: str = ""
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
+    port: int = 0
+    """Where it listens from the next start on; 0 is a free one."""
 
     @property
     def config_path(self) -> Path:
@@ -229,7 +231,7 @@ class DaemonProcess:
         self.starts += 1
         out = self.directory / f"daemon-{self.starts}.stdout"
         errors = self.directory / f"daemon-{self.starts}.stderr"
-        arguments = ["-m", "palyra", "serve", *chosen, "--port", "0", "--json"]
+        arguments = ["-m", "palyra", "serve", *chosen, "--port", str(self.port), "--json"]
         with out.open("wb") as out_file, errors.open("wb") as error_file:
             self.process = subprocess.Popen(
                 [sys.executable, *arguments],
