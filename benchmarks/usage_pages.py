@@ -70,6 +70,7 @@ PAGES: Mapping[str, str] = {
     "sessions of one model by cost": "sessions?since=30d&model=model-3&sort=cost",
     "tags": "tags?since=30d",
     "latencies": "latencies?since=30d",
+    "insights": "insights?since=30d",
     "export, hours as CSV, whole": "export?since=30d&dataset=hours",
 }
 """What is asked for; an export is a file and no page."""

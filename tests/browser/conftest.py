@@ -8,9 +8,9 @@ from playwright.sync_api import Browser, sync_playwright
 from harness.chromium import find_chromium, launch_arguments
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests of a process; each opens windows of its own."""
+    """One browser for the tests of a file: its loop holds the thread, so other files get a free one."""
     program = find_chromium()
     assert program is not None, "run: make chromium"
     with sync_playwright() as kit:

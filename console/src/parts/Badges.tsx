@@ -29,6 +29,7 @@ const COLORS: Record<string, string> = {
   medium: "yellow",
   high: "red",
   // alerts and their messages
+  open: "red",
   firing: "red",
   waiting: "yellow",
   sent: "green",
@@ -55,7 +56,7 @@ export function State({ word, children, ...badge }: { word: string } & BadgeProp
       radius="sm"
       tt="none"
       flex="none"
-      miw="fit-content"
+      miw="max-content"
       {...badge}
     >
       {children ?? word.replaceAll("_", " ")}

@@ -12,7 +12,7 @@ from palyra.api.insight_schemas import UsageInsights
 from palyra.api.pressed import PressedBudgets
 from palyra.api.routes import Routes
 from palyra.api.usage_question import Names
-from palyra.core.hours import HOUR_NS, HourRun, next_hour
+from palyra.core.hours import HALF_DAY_NS, HOUR_NS, HourRun, next_hour
 from palyra.core.instant import Instant
 from palyra.lifecycle.decision_search import Inside
 from palyra.lifecycle.ports import AlertFilter, DecisionFilter
@@ -124,7 +124,9 @@ class Insights:
         yesterday = Instant(now - DAY_NS)
         last = await self._dearest(names, Stretch(yesterday, Instant(now + 1)), "agent")
         week = Stretch(Instant(yesterday - _WEEK * DAY_NS), yesterday)
-        days = HourRun(next_hour(week.since), 24 * HOUR_NS, _WEEK, 0)
+        first = next_hour(week.since)
+        # Whole half-days are read at once; so the days of the week begin at most eleven hours early.
+        days = HourRun(Instant(first - first % HALF_DAY_NS), 24 * HOUR_NS, _WEEK + 1, 0)
         asked = UsageRows(names.within(week), ("agent",), UsageFigure.COST, None, AGENTS_MAX, days)
         page = await self._records.usage_rows(asked)
         before = {each.sums.group["agent"]: each for each in page.rows}

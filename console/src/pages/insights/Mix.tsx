@@ -25,7 +25,8 @@ function Item({ item, color }: { item: MixItem; color: string }) {
           <Money nano={none ? null : item.cost_nano_usd} exact={none ? null : item.cost_usd} />
         </Text>
         <Text size="xs" c="dimmed">
-          {none ? `${whole(item.unpriced)} unpriced` : percent(item.share_percent)}
+          {none ? "" : percent(item.share_percent)}
+          {item.unpriced > 0 && `${none ? "" : " + "}${whole(item.unpriced)} unpriced`}
         </Text>
       </Stack>
     </Group>

@@ -4,6 +4,8 @@ A revision is frozen once released: it spells out tables and functions. Half-day
 hours that are there; what calls of the time before saved stays 0, since their prices were not stored.
 """
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -33,18 +35,23 @@ _FIGURES = (
 )
 
 
+_ADD_SAVED = """
+ALTER TABLE rollups ADD COLUMN saved BIGINT DEFAULT 0 NOT NULL CHECK (typeof(saved) = 'integer')
+"""
+_ADD_SAVED_SHARED = "ALTER TABLE rollups ADD COLUMN saved BIGINT DEFAULT 0 NOT NULL"
+
+
 def upgrade() -> None:
     """Add a column and a table; on PostgreSQL with a row for each gateway, so that none waits for another."""
     is_shared = op.get_bind().dialect.name != "sqlite"
-    exact = "" if is_shared else " CHECK (typeof(saved) = 'integer')"
-    op.execute(f"ALTER TABLE rollups ADD COLUMN saved BIGINT DEFAULT 0 NOT NULL{exact}")
+    op.execute(_ADD_SAVED_SHARED if is_shared else _ADD_SAVED)
     nodes = ("node",) if is_shared else ()
     op.create_table(
         "half_days",
         _integer("half_day"),
         *map(_text, _NAMES),
         *map(_integer, (*nodes, "last_hour", *_FIGURES)),
-        *([] if is_shared else map(_exact, ("cost", "input_tokens", "output_tokens", "saved"))),
+        *_all_exact(() if is_shared else ("cost", "input_tokens", "output_tokens", "saved")),
         sa.PrimaryKeyConstraint("half_day", *_NAMES, *nodes),
         sqlite_with_rowid=False,
     )
@@ -62,7 +69,7 @@ def upgrade() -> None:
         _integer("half_day"),
         *map(_text, ("tag", "value")),
         *map(_integer, (*nodes, "requests", "input_tokens", "output_tokens", "cost")),
-        *([] if is_shared else map(_exact, ("input_tokens", "output_tokens", "cost"))),
+        *_all_exact(() if is_shared else ("input_tokens", "output_tokens", "cost")),
         sa.PrimaryKeyConstraint("half_day", "tag", "value", *nodes),
         sqlite_with_rowid=False,
     )
@@ -85,6 +92,10 @@ def _integer(name: str) -> sa.Column[int]:
 def _text(name: str) -> sa.Column[str]:
     """Text that is compared byte by byte, as SQLite does."""
     return sa.Column(name, sa.Text(collation="C").with_variant(sa.Text(), "sqlite"), nullable=False)
+
+
+def _all_exact(names: Sequence[str]) -> list[sa.CheckConstraint]:
+    return [_exact(name) for name in names]
 
 
 def _exact(figure: str) -> sa.CheckConstraint:

@@ -20,6 +20,10 @@ _BEGINNING = b'["audit",'
 _RAW_DEFLATE = -15
 
 
+_PAGES = "SELECT 0, seq, body FROM journal WHERE records > 0 ORDER BY 1, 2"
+_PAGES_SHARED = "SELECT node, seq, body FROM journal WHERE records > 0 ORDER BY 1, 2"
+
+
 def upgrade() -> None:
     """Make the table, the same on both databases, and fill it."""
     op.create_table(
@@ -32,9 +36,9 @@ def upgrade() -> None:
     for name in ("what", "ref", "actor"):
         op.create_index(f"changes_by_{name}", "changes", [name, "at", "node", "record"])
     connection = op.get_bind()
-    node = "0" if connection.dialect.name == "sqlite" else "node"
+    is_shared = connection.dialect.name != "sqlite"
     pages = connection.execute(
-        sa.text(f"SELECT {node}, seq, body FROM journal WHERE records > 0 ORDER BY 1, 2"),  # noqa: S608
+        sa.text(_PAGES_SHARED if is_shared else _PAGES),
         execution_options={"yield_per": ROWS_AT_ONCE},
     )
     table = sa.table(
