@@ -1,6 +1,8 @@
 """The audit page: who changed what, from what to what, and the proof of the books."""
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -59,6 +61,38 @@ def test_the_books_are_proven_while_the_daemon_works(owner: Window) -> None:
     with owner.page.expect_download() as saving:
         owner.page.get_by_role("link", name="Export the journal").click()
     assert saving.value.path().read_text().count("\n") > 0
+
+
+@pytest.mark.sqlite
+def test_books_that_somebody_changed_are_told_with_the_place(
+    chromium: Browser, daemon_factory: Callable[..., DaemonProcess], stub: Stub
+) -> None:
+    daemon = daemon_factory(config(stub.url))
+    for number in range(4):
+        daemon.api.post("/budgets", budget(f"budget-{number}", "5.00"))
+    with closing(sqlite3.connect(daemon.database)) as stored, stored:
+        (record,) = stored.execute("SELECT seq FROM journal ORDER BY seq LIMIT 1 OFFSET 2").fetchone()
+        stored.execute("UPDATE journal SET at = at - 1 WHERE seq = ?", (record,))
+    with window(chromium, daemon.url, daemon.owner_key) as opened:
+        opened.open("/audit")
+        opened.page.get_by_role("button", name="Verify").click()
+        told = opened.page.get_by_role("alert").filter(has_text="The books do not hold")
+        expect(told).to_contain_text("G3")
+        expect(told).to_contain_text(f"record {record}")
+        opened.check_accessible()
+
+
+def test_changes_show_as_they_are_made_and_a_viewer_proves_nothing(
+    chromium: Browser, world: DaemonProcess
+) -> None:
+    with window(chromium, world.url, world.create_key("vera", roles=["viewer"])) as viewer:
+        viewer.open("/audit?kind=policy")
+        expect(viewer.page.locator("[data-live=live]")).to_be_visible()
+        expect(viewer.page.locator("[data-ref=later]")).to_have_count(0)
+        world.api.post("/budgets", budget("later", "1.00"))
+        expect(viewer.page.locator("[data-ref=later]")).to_be_visible()
+        expect(viewer.page.get_by_role("button", name="Verify")).to_have_count(0)
+        expect(viewer.page.get_by_role("link", name="Export the journal")).to_have_count(0)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

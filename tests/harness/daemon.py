@@ -190,6 +190,8 @@ class DaemonProcess:
     starts: int = 0
     loads: bool = False
     """Whether it loads all of its code at each start as it does for users: where starts are timed."""
+    port: int = 0
+    """Where it listens from the next start on; 0 is a free one."""
 
     @property
     def config_path(self) -> Path:
@@ -230,7 +232,7 @@ class DaemonProcess:
         self.starts += 1
         out = self.directory / f"daemon-{self.starts}.stdout"
         errors = self.directory / f"daemon-{self.starts}.stderr"
-        words = ["serve", *chosen, "--port", "0", "--json"]
+        words = ["serve", *chosen, "--port", str(self.port), "--json"]
         fork = isinstance(self.settings, Mapping) and not self.loads
         with out.open("wb") as out_file, errors.open("wb") as error_file:
             self.process = nursery.start(

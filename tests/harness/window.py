@@ -36,7 +36,7 @@ class Window:
         self.refused.add(401)
         self.page.get_by_placeholder("sk-palyra-…").fill(key)
         self.page.get_by_role("button", name="Sign in").click()
-        expect(self.page.get_by_role("navigation", name="Pages")).to_be_attached()
+        expect(self.page.get_by_role("button", name="Signed in as")).to_be_visible()
         self.refused.discard(401)
 
     def api(self, path: str) -> Any:

@@ -6,7 +6,8 @@ import {
   Button,
   Group,
   Kbd,
-  Menu,
+  Popover,
+  Stack,
   Text,
   Tooltip,
   useComputedColorScheme,
@@ -55,24 +56,31 @@ function Person() {
   const session = useSession();
   const signOut = useSignOut();
   return (
-    <Menu position="bottom-end" withinPortal>
-      <Menu.Target>
+    <Popover position="bottom-end" withinPortal trapFocus returnFocus>
+      <Popover.Target>
         <ActionIcon variant="default" size="lg" aria-label={`Signed in as ${session.principal}`}>
           <IconUser size={18} />
         </ActionIcon>
-      </Menu.Target>
-      <Menu.Dropdown>
-        <Menu.Label>
-          {session.principal} · {session.role}
-        </Menu.Label>
-        {session.expires_at && <Menu.Label>until {momentText(session.expires_at)}</Menu.Label>}
-        <Menu.Label>Palyra {session.version}</Menu.Label>
-        <Menu.Divider />
-        <Menu.Item leftSection={<IconLogout size={16} />} onClick={() => void signOut()}>
-          Sign out
-        </Menu.Item>
-      </Menu.Dropdown>
-    </Menu>
+      </Popover.Target>
+      <Popover.Dropdown>
+        <Stack gap="xs" maw={240}>
+          <Text size="sm">
+            <bdi>{session.principal}</bdi> · {session.role}
+          </Text>
+          <Text size="xs" c="dimmed">
+            {session.expires_at && <>until {momentText(session.expires_at)} · </>}Palyra {session.version}
+          </Text>
+          <Button
+            size="xs"
+            variant="default"
+            leftSection={<IconLogout size={16} />}
+            onClick={() => void signOut()}
+          >
+            Sign out
+          </Button>
+        </Stack>
+      </Popover.Dropdown>
+    </Popover>
   );
 }
 
@@ -138,7 +146,7 @@ export function Frame() {
           </Group>
         </Group>
       </AppShell.Header>
-      <AppShell.Navbar p="xs" aria-label="Pages">
+      <AppShell.Navbar p="xs" aria-label="Pages" className="ways" data-closed={!opened || undefined}>
         <Navigation left={close} />
       </AppShell.Navbar>
       <AppShell.Main ref={content} tabIndex={-1}>

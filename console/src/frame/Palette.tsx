@@ -1,14 +1,22 @@
 import { useMantineColorScheme } from "@mantine/core";
 import { Spotlight, type SpotlightActionData } from "@mantine/spotlight";
-import { IconListSearch, IconLogout, IconMoon, IconPlus, IconSearch } from "@tabler/icons-react";
+import {
+  IconListSearch,
+  IconLogout,
+  IconMoon,
+  IconPlus,
+  IconSearch,
+  IconUserCheck,
+} from "@tabler/icons-react";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { ROLES, useMay, useSession, useSignOut } from "@/session/session";
 import { PLACES } from "./places";
 
-const REQUEST_ID = /^[\w-]{20,80}$/;
+const ID = /^[\w.-]{20,80}$/;
+const APPROVAL_ID = /^apr_/;
 
-/** Everything the console can do, by keyboard: Ctrl K or ⌘ K. The id of a request leads to its decision. */
+/** Everything the console can do, by keyboard: Ctrl K, ⌘ K or /. The id of a call leads to its decision. */
 export function Palette() {
   const navigate = useNavigate();
   const signOut = useSignOut();
@@ -53,7 +61,16 @@ export function Palette() {
     },
   );
   const sought = text.trim();
-  if (REQUEST_ID.test(sought)) {
+  if (APPROVAL_ID.test(sought)) {
+    actions.unshift({
+      id: "approval",
+      label: `Approval ${sought}`,
+      description: "Who asks for what",
+      keywords: [sought],
+      leftSection: <IconUserCheck size={18} />,
+      onClick: () => void navigate({ to: "/approvals", search: { id: sought } }),
+    });
+  } else if (ID.test(sought)) {
     actions.unshift({
       id: "request",
       label: `Decision ${sought}`,
@@ -70,6 +87,7 @@ export function Palette() {
       onQueryChange={setText}
       nothingFound="Nothing by that name"
       highlightQuery
+      attributes={{ content: { "aria-label": "Palette" } }}
       shortcut={["mod + K", "/"]}
       searchProps={{
         leftSection: <IconSearch size={18} />,

@@ -70,9 +70,9 @@ export function SignIn() {
             </Button>
             <Text c="dimmed" size="xs">
               The first start of the daemon prints an owner key.{" "}
-              <Code>palyra keys create NAME --role viewer</Code> makes one that may only look. The session
-              ends after some hours, or when its key is revoked.{" "}
-              <Anchor href="/api/v1/openapi.json" size="xs">
+              <Code>palyra keys create --principal NAME --role viewer</Code> makes one that may only look. The
+              session ends after some hours, or when its key is revoked.{" "}
+              <Anchor href="/api/v1/openapi.json" size="xs" underline="always">
                 API document
               </Anchor>
             </Text>

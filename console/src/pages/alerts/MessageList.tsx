@@ -54,14 +54,19 @@ function Time({ notice }: { notice: NoticeShown }) {
 const COLUMNS: Column<NoticeShown>[] = [
   {
     title: "State",
-    cell: (row) => <State word={row.state}>{row.state === "dead" ? "given up" : row.state}</State>,
+    cell: (row) => (
+      <State word={row.state} miw={80}>
+        {row.state === "dead" ? "given up" : row.state}
+      </State>
+    ),
   },
   {
     title: "About",
-    width: 280,
     cell: (row) => (
       <>
-        <Text size="sm">{row.title}</Text>
+        <Text size="sm" miw={220}>
+          {row.title}
+        </Text>
         <Text size="xs" c="dimmed">
           {row.event}, <When at={row.created_at} />
         </Text>
