@@ -9,6 +9,7 @@ import pytest
 
 from harness import raw
 from harness.daemon import STUB_CREDENTIAL, DaemonProcess, budget, config, eventually, model
+from harness.events import EVENTS
 from harness.raw import Reply, Wire, request
 from harness.script import Answer, failing
 from harness.stub import Stub
@@ -132,8 +133,10 @@ def test_no_page_of_the_control_plane_tells_a_secret(traffic: Traffic) -> None:
     paths = [
         path
         for path, methods in cast("dict[str, dict[str, object]]", document["paths"]).items()
-        if "get" in methods and "{" not in path
+        if "get" in methods and "{" not in path and path != EVENTS
     ]
+    # It does not end by itself; all that it may hold is the names of topics.
+    assert EVENTS in document["paths"]
     assert len(paths) > 5
     for path in [*paths, "/metrics", "/healthz", "/readyz", "/nowhere"]:
         clean(_get(traffic.door, path).content, traffic, path)

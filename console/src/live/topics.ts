@@ -8,11 +8,11 @@ export type Topic = (typeof TOPICS)[number];
 const SHOWN_BY: Record<Topic, RegExp> = {
   usage: /usage|insight|routing|budgetsstatus|budgetstatus|allstatus/,
   decisions: /decision|getusagesession|listsession|getsession/,
-  budgets: /budget|history|insight/,
-  approvals: /approval|budgetstatus|budgetsstatus/,
-  alerts: /alert|notice|insight/,
+  budgets: /budget|history|insight|listchanges/,
+  approvals: /approval|budgetstatus|budgetsstatus|listchanges/,
+  alerts: /alert|notice|insight|listchanges/,
   models: /model|insight/,
-  keys: /key/,
+  keys: /key|listchanges/,
 };
 
 /** Whether `query` shows something of one of `topics`. */

@@ -29,6 +29,7 @@ const COLORS: Record<string, string> = {
   medium: "yellow",
   high: "red",
   // alerts and their messages
+  open: "red",
   firing: "red",
   waiting: "yellow",
   sent: "green",
@@ -49,7 +50,15 @@ const COLORS: Record<string, string> = {
 /** A word of state in its colour; words that are not known are gray. */
 export function State({ word, children, ...badge }: { word: string } & BadgeProps) {
   return (
-    <Badge variant="light" color={COLORS[word] ?? "gray"} radius="sm" tt="none" flex="none" {...badge}>
+    <Badge
+      variant="light"
+      color={COLORS[word] ?? "gray"}
+      radius="sm"
+      tt="none"
+      flex="none"
+      miw="max-content"
+      {...badge}
+    >
       {children ?? word.replaceAll("_", " ")}
     </Badge>
   );

@@ -16,12 +16,12 @@ export function Fact({ name, children }: { name: string; children: ReactNode }) 
 }
 
 /** What is known of something, in columns that the width allows. */
-export function Facts({ children }: { children: ReactNode }) {
+export function Facts({ columns = 4, children }: { columns?: number; children: ReactNode }) {
   return (
     <SimpleGrid
       component="dl"
       m={0}
-      cols={{ base: 2, sm: Math.min(4, Children.count(children)) }}
+      cols={{ base: 2, sm: Math.min(columns, Children.count(children)) }}
       spacing="sm"
     >
       {children}

@@ -12,13 +12,19 @@ export function Name({
 }: { value: string | null | undefined; none?: string; lines?: number } & TextProps) {
   if (!value) {
     return (
-      <Text span inherit c="dimmed" fs="italic" {...text}>
+      <Text span inherit={text.size === undefined} c="dimmed" fs="italic" {...text}>
         {none}
       </Text>
     );
   }
   return (
-    <Text span inherit {...(lines > 0 ? { lineClamp: lines } : {})} title={value} {...text}>
+    <Text
+      span
+      inherit={text.size === undefined}
+      {...(lines > 0 ? { lineClamp: lines } : {})}
+      title={value}
+      {...text}
+    >
       <bdi>{value}</bdi>
     </Text>
   );

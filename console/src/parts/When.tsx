@@ -25,14 +25,14 @@ export function momentText(at: string): string {
 export function When({ at, ...text }: { at: string | null | undefined } & TextProps) {
   if (!at) {
     return (
-      <Text span inherit {...text}>
+      <Text span inherit={text.size === undefined} {...text}>
         –
       </Text>
     );
   }
   return (
     <Tooltip label={`${at} (shown in ${ZONE})`} openDelay={300}>
-      <Text span inherit className="nowrap" {...text}>
+      <Text span inherit={text.size === undefined} className="nowrap" {...text}>
         <time dateTime={at}>{momentText(at)}</time>
       </Text>
     </Tooltip>

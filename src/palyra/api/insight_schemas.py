@@ -69,7 +69,7 @@ class RoutingInsight(BaseModel):
     """Routes of the newest ``calls``, at most 500; ``sampled``: the period has more of them.
 
     ``rerouted`` ran elsewhere than asked, ``overruled`` not where Palyra recommended; ``could_save`` is what
-    the recommended models would have cost less.
+    the recommended models would have cost less. ``saved`` is what routing saved over the whole period.
     """
 
     calls: int
@@ -79,6 +79,8 @@ class RoutingInsight(BaseModel):
     overruled: int
     could_save_nano_usd: int
     could_save_usd: str
+    saved_nano_usd: int
+    saved_usd: str
 
 
 class BudgetInsight(BaseModel):

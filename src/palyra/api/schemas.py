@@ -126,6 +126,9 @@ class UsageChange(BaseModel):
     cost_nano_usd: int
     cost_usd: str
     cost_percent: str | None
+    saved_nano_usd: int
+    saved_usd: str
+    saved_percent: str | None
     average_latency_ms: int | None
     average_latency_ms_percent: str | None
 

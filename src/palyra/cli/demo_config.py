@@ -12,8 +12,8 @@ CONFIG_FILE, DATABASE, KEY_FILE = "palyra.toml", "palyra.db", "provider.key"
 _NO_KEY = "this-is-not-a-key"
 
 _TOP = """\
-# Written by `palyra demo`: there the small model on this machine stands in for every provider, so that each
-# model below answers. Prices are the published ones, and made up for what runs here: it has a bill to look at.
+# Written by `palyra demo`: there the small model on this machine stands in for every provider, so that
+# each model below answers. Prices are the published ones, and made up for what runs here.
 
 [server]
 host = "127.0.0.1"

@@ -176,7 +176,7 @@ class Month:
         down, up = outage(self.now)
         self._glance(down, Instant(up + 20 * MINUTE_NS), LOOK_CLOSELY_NS)
         self._glance(away, Instant(away + 6 * HOUR_NS), LOOK_CLOSELY_NS)
-        for hours in (-90, 2, 3, 26):
+        for hours in (2, 3, 26):
             self.stage.at(away + hours * HOUR_NS + MINUTE_NS, self.past.look)
 
     def _glance(self, begins: Instant, ends: Instant, every: int) -> None:

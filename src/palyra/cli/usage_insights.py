@@ -138,5 +138,6 @@ def _routes(routing: Mapping[str, Any]) -> str:
     told = f" ({modes})" if modes else ""
     return (
         f"Of {newest}{routing['calls']:,} calls{told}, {routing['rerouted']:,} ran elsewhere than asked and "
-        f"{routing['overruled']:,} elsewhere than recommended."
+        f"{routing['overruled']:,} elsewhere than recommended. "
+        f"Routing saved {routing['saved_usd']} USD in all."
     )

@@ -60,7 +60,8 @@ def insights_document(found: Found, sight: Sight) -> dict[str, object]:
         "totals": sums_document(found.models),
         "pricing": _pricing(found.models),
         "health": list(found.health),
-        "routing": _routing(found.sampled, len(rerouted)),
+        "routing": _routing(found.sampled, len(rerouted))
+        | money("saved", sum(each.saved for each in found.models)),
         "recent_decisions": [decision_row(each) for each in rerouted[:RECENT_MAX]],
         "budgets": list(found.budgets),
         "alerts": [alert_document(each) for each in found.alerts],

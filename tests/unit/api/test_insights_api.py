@@ -46,7 +46,8 @@ def insights(plane: Any, query: str = "", role: str = "viewer") -> Any:
 def use(plane: Any, hours_ago: int, cost: int, *, requests: int = 1, failed: int = 0, **names: str) -> None:
     group = {"principal": "alice", "agent": "nightly", "model": "small", "provider": "stub"} | names
     at = Instant(NOON - hours_ago * HOUR_NS)
-    sums = UsageTotals(group, requests, 0, 0, 0, 10, 5, 0, 0, 0, cost, failed=failed)
+    saved = 7 if failed else 0
+    sums = UsageTotals(group, requests, 0, 0, 0, 10, 5, 0, 0, 0, cost, failed=failed, saved=saved)
     plane.records.totals.append((at, sums))
 
 
@@ -99,6 +100,7 @@ def test_everything_is_told_to_a_viewer(busy: Any) -> None:
     assert [each["id"] for each in shown["alerts"]] == ["alr_1", "alr_0"]
     assert [each["request_id"] for each in shown["recent_decisions"]] == ["req_1", "req_0"]
     assert [each["name"] for each in shown["agent_mix"]] == ["nightly", "mine"]
+    assert shown["routing"]["saved_nano_usd"] == shown["totals"]["saved_nano_usd"] == 7
     assert [each["kind"] for each in shown["hints"]] == [
         "budget_exhausted",
         "budget_exhausted",

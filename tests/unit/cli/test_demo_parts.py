@@ -58,10 +58,14 @@ def test_what_was_begun_and_broke_off_leaves_the_folder_empty(tmp_path: Path) ->
     def stop(_done: int, _total: int) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), new_folder(folder), unlogged():
+    def begin() -> None:
         now = parse_instant("2026-11-23T09:20:00Z")
-        config = write_config(folder, 1, "http://127.0.0.1:9", now)
-        write_month(load_settings(config, {}, folder), now, stop, days=1)
+        with new_folder(folder), unlogged():
+            config = write_config(folder, 1, "http://127.0.0.1:9", now)
+            write_month(load_settings(config, {}, folder), now, stop, days=1)
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
 
     assert list(folder.iterdir()) == []
 

@@ -39,6 +39,9 @@ TABLE = {
     "LedgerUnavailable": (503, "ledger_unavailable", None),
     "Outbid": (503, "ledger_unavailable", None),
     "RulesStale": (503, "ledger_unavailable", None),
+    "CrossSite": (403, "cross_site", None),
+    "WrongCsrfToken": (403, "csrf_token", None),
+    "StreamUnavailable": (503, "stream_unavailable", None),
     "UpstreamTimedOut": (504, "upstream_timeout", None),
 }
 WITH_RETRY_AFTER = {
@@ -49,6 +52,7 @@ WITH_RETRY_AFTER = {
     "Overloaded",
     "ProviderUnavailable",
     "RulesStale",
+    "StreamUnavailable",
 }
 
 

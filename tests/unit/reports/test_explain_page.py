@@ -6,7 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from fakes.calls import evaluation, refused, served
+from fakes.records import NOON
 from palyra.lifecycle.decision import AttemptRecord, CallState, RoutingRecord, StoredDecision
+from palyra.lifecycle.decision_search import DecisionsFound, Scanned
 from palyra.reports.explain import decision_document, decision_page
 from palyra.reports.page import explain_lines, headline
 from palyra.routing.choose import Health, Option
@@ -217,6 +219,18 @@ def test_table_columns_line_up() -> None:
 
 def test_a_page_has_a_cursor_only_if_there_is_more() -> None:
     found = [served(f"req_{n}") for n in (3, 2, 1)]
-    assert decision_page(found, 2)["next_cursor"] == "req_2"
-    assert decision_page(found, 3)["next_cursor"] is None
-    assert decision_page([], 3) == {"items": [], "next_cursor": None}
+    assert decision_page(DecisionsFound(found, None), 2)["next_cursor"] == "req_2"
+    assert decision_page(DecisionsFound(found, None), 3)["next_cursor"] is None
+    assert decision_page(DecisionsFound([], None), 3) == {
+        "items": [],
+        "next_cursor": None,
+        "scanned_until": None,
+    }
+
+
+def test_a_page_of_a_search_that_stopped_goes_on_where_it_did_unless_it_is_full() -> None:
+    found = DecisionsFound([served(f"req_{n}") for n in (8, 7)], Scanned("req_5", NOON))
+    stopped = decision_page(found, 2)
+    assert (stopped["next_cursor"], stopped["scanned_until"]) == ("req_5", "2026-11-23T12:00:00Z")
+    full = decision_page(found, 1)
+    assert (full["next_cursor"], full["scanned_until"]) == ("req_8", None)

@@ -28,9 +28,11 @@ function Acknowledge({ alert }: { alert: AlertShown }) {
   });
   if (!opened) {
     return (
-      <Button size="xs" variant="light" onClick={() => setOpened(true)}>
-        Acknowledge
-      </Button>
+      <Group>
+        <Button size="xs" variant="light" onClick={() => setOpened(true)}>
+          Acknowledge
+        </Button>
+      </Group>
     );
   }
   const submit = (event: FormEvent) => {
@@ -102,21 +104,23 @@ export function AlertCard({ alert, notices }: { alert: AlertShown; notices: read
           <Text size="sm">{alert.message}</Text>
         </Stack>
         <Known alert={alert} />
-        <Ways alert={alert} />
-        <Group gap="xs">
-          {alert.count > 1 && (
-            <Badge size="sm" variant="default" tt="none">
-              {alert.count} times
-            </Badge>
-          )}
-          <Text size="xs" c="dimmed">
-            first <When at={alert.first_at} />
+        <Group gap="xs" justify="space-between">
+          <Ways alert={alert} />
+          <Group gap="xs">
             {alert.count > 1 && (
-              <>
-                , last <Until at={alert.last_at} />
-              </>
+              <Badge size="sm" variant="default" tt="none">
+                {alert.count} times
+              </Badge>
             )}
-          </Text>
+            <Text size="xs" c="dimmed">
+              first <When at={alert.first_at} />
+              {alert.count > 1 && (
+                <>
+                  , last <Until at={alert.last_at} />
+                </>
+              )}
+            </Text>
+          </Group>
         </Group>
         {seen && (
           <Text size="sm" data-seen>

@@ -9,7 +9,7 @@ import { itemsOf, PAGED } from "@/parts/pages";
 import { Empty, Loaded } from "@/parts/states";
 import { useMay } from "@/session/session";
 import { AlertCard } from "./AlertCard";
-import { type AlertsSearch, alertsQuery, STATES } from "./search";
+import { type AlertsSearch, alertsQuery, lookAgain, STATES } from "./search";
 import { KINDS } from "./words";
 
 const route = getRouteApi("/alerts");
@@ -44,7 +44,11 @@ function Filters({ search }: { search: AlertsSearch }) {
             size="md"
             withRemoveButton
             onRemove={() => change({ [name]: "" })}
-            removeButtonProps={{ "aria-label": `Remove the filter on ${name}` }}
+            removeButtonProps={{
+              "aria-label": `Remove the filter on ${name}`,
+              "aria-hidden": false,
+              tabIndex: 0,
+            }}
           >
             {name}: {search[name]}
           </Pill>
@@ -91,6 +95,7 @@ export function AlertList() {
   const messages = useQuery({
     ...listNoticesOptions({ query: { limit: MESSAGES_READ } }),
     enabled: viewer,
+    refetchInterval: ({ state }) => lookAgain(state.data?.items ?? []),
   });
   const about = (id: string): NoticeShown[] =>
     (messages.data?.items ?? []).filter((notice) => notice.alert_id === id);

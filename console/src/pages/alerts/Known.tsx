@@ -61,7 +61,7 @@ export function Known({ alert }: { alert: AlertShown }) {
   const found = known(alert);
   if (found.length === 0) return null;
   return (
-    <Facts>
+    <Facts columns={6}>
       {found.map(([name, value]) => (
         <Fact key={name} name={name}>
           {value}

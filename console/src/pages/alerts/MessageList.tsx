@@ -14,7 +14,7 @@ import { Empty, Loaded } from "@/parts/states";
 import { type Column, Table } from "@/parts/Table";
 import { When } from "@/parts/When";
 import { useMay } from "@/session/session";
-import { MESSAGE_STATES } from "./search";
+import { lookAgain, MESSAGE_STATES } from "./search";
 
 const route = getRouteApi("/alerts");
 
@@ -58,6 +58,7 @@ const COLUMNS: Column<NoticeShown>[] = [
   },
   {
     title: "About",
+    width: 280,
     cell: (row) => (
       <>
         <Text size="sm">{row.title}</Text>
@@ -87,6 +88,7 @@ export function MessageList() {
     ...listNoticesInfiniteOptions({ query: state === "any" ? {} : { state } }),
     ...PAGED,
     placeholderData: keepPreviousData,
+    refetchInterval: ({ state: { data } }) => lookAgain(data ? itemsOf(data) : []),
   });
   return (
     <Stack>

@@ -97,7 +97,7 @@ function Revoke({ approval }: { approval: ApprovalShown }) {
   );
 }
 
-const COLORS: Record<string, string> = { approved: "green", denied: "red" };
+const COLORS: Record<string, string> = { approved: "var(--good)", denied: "var(--bad)" };
 
 /** What became of a request, and what can still be done about it. `next` is one more to look at. */
 export function Outcome({ approval, next }: { approval: ApprovalShown; next: ApprovalShown | undefined }) {
@@ -106,12 +106,13 @@ export function Outcome({ approval, next }: { approval: ApprovalShown; next: App
   return (
     <Stack gap="sm">
       <Alert
-        variant="outline"
-        color={COLORS[approval.state] ?? "gray"}
+        variant="default"
         title={
-          approval.decided_by
-            ? `${approval.grant ? "Approved" : "Denied"} by ${approval.decided_by}`
-            : `This request is ${approval.state}`
+          <Text span inherit c={COLORS[approval.state]}>
+            {approval.decided_by
+              ? `${approval.grant ? "Approved" : "Denied"} by ${approval.decided_by}`
+              : `This request is ${approval.state}`}
+          </Text>
         }
         data-outcome={approval.state}
       >

@@ -1,7 +1,8 @@
 import { Badge, Card, Group, Stack, Text, Timeline } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
-import type { FieldChanged, PolicyVersion } from "@/client";
+import type { PolicyVersion } from "@/client";
 import { budgetHistoryInfiniteOptions } from "@/client/@tanstack/react-query.gen";
+import { Diff, ownChanges, setText } from "@/parts/Diff";
 import { More } from "@/parts/More";
 import { itemsOf, PAGED } from "@/parts/pages";
 import { Empty, Failure, Loading } from "@/parts/states";
@@ -9,32 +10,8 @@ import { When } from "@/parts/When";
 
 const PAGE = 50;
 const COLORS: Record<string, string> = { created: "green", changed: "blue", deleted: "red" };
-const DERIVED = /_(nano_)?usd$/;
-
-function told(value: unknown): string {
-  if (value === null || value === undefined) return "not set";
-  return typeof value === "string" ? value : JSON.stringify(value);
-}
-
-/** One changed field, before and after. Amounts are said once, as they were written. */
-function Change({ change }: { change: FieldChanged }) {
-  return (
-    <div className="diff" data-field={change.field}>
-      <Text span size="sm" fw={600}>
-        {change.field}
-      </Text>
-      <del>{told(change.before)}</del>
-      <span className="visually-hidden"> became </span>
-      <ins>{told(change.after)}</ins>
-    </div>
-  );
-}
-
 function Version({ version }: { version: PolicyVersion }) {
-  const names = new Set(version.changes.map((each) => each.field));
-  const shown = version.changes.filter(
-    (each) => !(DERIVED.test(each.field) && names.has(each.field.replace(DERIVED, ""))),
-  );
+  const shown = ownChanges(version.changes);
   return (
     <Stack gap="xs" data-version={version.version}>
       <Group gap="xs">
@@ -48,7 +25,7 @@ function Version({ version }: { version: PolicyVersion }) {
           <When at={version.at} /> by {version.by_principal ?? version.by}
         </Text>
       </Group>
-      {version.action === "changed" && shown.map((each) => <Change key={each.field} change={each} />)}
+      {version.action === "changed" && <Diff changes={version.changes} />}
       {version.action === "changed" && shown.length === 0 && (
         <Text size="sm" c="dimmed">
           Written again without a change
@@ -56,9 +33,7 @@ function Version({ version }: { version: PolicyVersion }) {
       )}
       {version.action !== "changed" && shown.length > 0 && (
         <Text size="sm" c="dimmed">
-          {shown
-            .map((each) => `${each.field}: ${told(version.action === "deleted" ? each.before : each.after)}`)
-            .join(", ")}
+          {setText(version.changes)}
         </Text>
       )}
     </Stack>

@@ -39,15 +39,15 @@ const REST: Column<DecisionRow>[] = [
     title: "Outcome",
     cell: (row) => (
       <Group gap={4}>
-        <State word={row.state === "pending" ? "running" : row.state} miw="fit-content" />
-        {row.outcome === "ask" && <State word="ask" miw="fit-content" />}
+        <State word={row.state === "pending" ? "running" : row.state} />
+        {row.outcome === "ask" && <State word="ask" />}
         {row.clamped && (
           <Badge variant="light" color="yellow" radius="sm" tt="none" miw="fit-content">
             clamped
           </Badge>
         )}
         {row.would.map((word) => (
-          <State key={word} word={word} variant="outline" miw="fit-content" />
+          <State key={word} word={word} variant="outline" />
         ))}
       </Group>
     ),

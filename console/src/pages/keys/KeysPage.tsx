@@ -1,13 +1,13 @@
 import { Button, Card, Group, TextInput } from "@mantine/core";
 import { IconPlus, IconSearch } from "@tabler/icons-react";
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { useState } from "react";
 import type { KeyCreated, KeyShown } from "@/client";
-import { listKeysOptions } from "@/client/@tanstack/react-query.gen";
 import { shows } from "@/live/topics";
 import { Choice } from "@/parts/Choice";
 import { Page } from "@/parts/Page";
+import { itemsOf } from "@/parts/pages";
 import { Empty, Loaded } from "@/parts/states";
 import { useMay } from "@/session/session";
 import { ClearKey } from "./ClearKey";
@@ -16,6 +16,7 @@ import { KeyTable } from "./KeyTable";
 import { NewKey } from "./NewKey";
 import { RevokeKey } from "./RevokeKey";
 import { type KeysSearch, STATES } from "./search";
+import { useKeys } from "./useKeys";
 
 const route = getRouteApi("/keys");
 
@@ -54,7 +55,7 @@ export function KeysPage() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
   const admin = useMay("admin");
-  const query = useQuery(listKeysOptions());
+  const query = useKeys();
   const [dialog, setDialog] = useState<Dialog>();
   const change = (part: KeysSearch) =>
     void navigate({ search: (before) => ({ ...before, ...part }), replace: true });
@@ -87,7 +88,8 @@ export function KeysPage() {
         />
       </Group>
       <Loaded query={query} height={240}>
-        {({ items }) => {
+        {(data) => {
+          const items = itemsOf(data);
           const keys = chosenOf(items, search);
           if (keys.length === 0) {
             return (

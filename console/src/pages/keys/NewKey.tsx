@@ -8,11 +8,11 @@ import { ROLES, useSession } from "@/session/session";
 import { bodyOf, type Draft, type Field, fieldOf, newToken, tagsProblem } from "./draft";
 
 const ABOUT: Record<(typeof ROLES)[number], string> = {
-  caller: "calls models, and sees what is its own",
-  viewer: "sees everything, and changes nothing",
-  operator: "decides approvals, acknowledges alerts",
-  admin: "writes budgets and keys",
-  owner: "everything; makes owners",
+  caller: "Calls models, and sees what is its own",
+  viewer: "Sees everything, and changes nothing",
+  operator: "Decides approvals, acknowledges alerts",
+  admin: "Writes budgets and keys",
+  owner: "Everything; makes owners",
 };
 
 /** The form of a new key. `made` gets the one answer that has it in clear. */
@@ -67,7 +67,8 @@ export function NewKey({ close, made }: { close: () => void; made: (key: KeyCrea
             label="Role"
             value={draft.role}
             onChange={(event) => change({ role: event.currentTarget.value as Draft["role"] })}
-            data={offered.map((role) => ({ value: role, label: `${role}: ${ABOUT[role]}` }))}
+            description={ABOUT[draft.role]}
+            data={[...offered]}
             error={problem("roles")}
           />
           <TagsInput

@@ -114,7 +114,7 @@ export function Figures({ summary, filters }: { summary: UsageSummary; filters: 
         value={<Money nano={totals.saved_nano_usd} exact={totals.saved_usd} />}
         change={moreThan(summary.previous.totals.saved_nano_usd, totals.saved_nano_usd)}
         leaning="good"
-        about="against the default models"
+        about="against defaults"
       />
       <Figure
         label="Held now"
