@@ -28,6 +28,8 @@ from benchmarks.usage_month import Month, fill_file, fill_server
 
 KEY = "sk-palyra-benchmark-0f2b9c"
 START_S = 30.0
+EXPORTS_MAX = 2
+"""An export takes seconds."""
 _CONFIG = """
 [server]
 host = "127.0.0.1"
@@ -67,7 +69,7 @@ PAGES: Mapping[str, str] = {
     "agents of one team": "agents?since=30d&principal=team-1",
     "agents, 24 hours": "agents?since=24h",
     "sessions": "sessions?since=30d",
-    "sessions of one model by cost": "sessions?since=30d&model=model-3&sort=cost",
+    "sessions of one model, dearest first": "sessions?since=30d&model=model-3&sort=dearest",
     "tags": "tags?since=30d",
     "latencies": "latencies?since=30d",
     "insights": "insights?since=30d",
@@ -96,6 +98,8 @@ class Running:
 
 def measure(running: Running, path: str, rounds: int) -> Took:
     """Ask for a page so many times, after one that does not count."""
+    if path.startswith("export"):
+        rounds = min(rounds, EXPORTS_MAX)
     walls: list[float] = []
     used: list[float] = []
     size = 0
