@@ -10,8 +10,8 @@ from fakes.till import Till, all_decisions, decision, hold
 from palyra.core.hours import HOUR_NS, HourRun, bucket_of
 from palyra.core.instant import Instant
 from palyra.lifecycle.usage import UsageFigure, UsageFilter, UsageRows, UsageTop, UsageTotals
+from palyra.reports.stretch import Stretch
 from palyra.reports.usage_buckets import Unit, cut
-from palyra.reports.usage_window import Stretch
 
 START = Instant(NOON - 12 * HOUR_NS)
 HOURS = 48

@@ -16,8 +16,8 @@ from harness.script import Answer, Call, failing
 from harness.stub import Stub
 from harness.talk import request_id
 from harness.tenant import SharedDaemons, Tenant
-from palyra.api.decision_schemas import CallExplained
-from palyra.api.schemas_models import ModelList, ModelStatus
+from palyra.api.schemas.decisions import CallExplained
+from palyra.api.schemas.models import ModelList, ModelStatus
 
 RUN_S = 60
 DOWN = "http://127.0.0.1:1"

@@ -25,8 +25,8 @@ from palyra.lifecycle.usage import (
     UsageTop,
     UsageTotals,
 )
+from palyra.reports.stretch import Stretch
 from palyra.reports.usage_buckets import Unit, cut, points_of
-from palyra.reports.usage_window import Stretch
 from palyra.store import sql, usage_reads
 from palyra.store.derived import derived
 from palyra.store.migrate import migrate

@@ -13,13 +13,7 @@ from palyra.api.bodies import NOTE_CHARS_MAX, AlertAcknowledgement, MessageTest
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import Routes
-from palyra.api.schemas import (
-    AlertPage,
-    AlertShown,
-    NoticePage,
-    NoticeShown,
-    TestedTargets,
-)
+from palyra.api.schemas.alerts import AlertPage, AlertShown, NoticePage, NoticeShown, TestedTargets
 from palyra.budgets.fields import as_choice
 from palyra.core.errors import FieldError, NotFound
 from palyra.core.fields import kind_of, refuse_unknown

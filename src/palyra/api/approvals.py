@@ -13,7 +13,7 @@ from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.offers import as_written, read_decision, read_revocation, read_wish
 from palyra.api.routes import PREFIX, Routes
-from palyra.api.schemas import ApprovalPage, ApprovalShown
+from palyra.api.schemas.approvals import ApprovalPage, ApprovalShown
 from palyra.approvals.approval import Approval, GrantKind, State
 from palyra.budgets.fields import as_choice
 from palyra.budgets.policy import Policy

@@ -9,15 +9,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from palyra.api.access import OPERATE, READ
 from palyra.api.cursors import read_place, write_place
 from palyra.api.deps import ApiDeps, AuditOutcome
-from palyra.api.moments import moment
 from palyra.api.routes import Routes
-from palyra.api.schemas_changes import AuditPage, AuditVerified
+from palyra.api.schemas.changes import AuditPage, AuditVerified
 from palyra.core.errors import FieldError
 from palyra.core.fields import closest
 from palyra.core.instant import Instant, isoformat
 from palyra.lifecycle.changes import ChangeFilter
 from palyra.reports.change_documents import change_document
 from palyra.reports.changes import KINDS
+from palyra.reports.stretch import read_bounds
 
 PAGE_MAX = 200
 MEDIA_TYPE = "application/x-ndjson"
@@ -48,18 +48,20 @@ class Audit:
         """Changes of budgets, keys, approvals, alerts, prices and settings, newest first.
 
         ``kind`` is such as ``policy`` or ``policy.updated``, ``ref`` the id of the object, ``by`` the id of
-        the key that did it, or ``config``. Pass ``next_cursor`` as ``cursor`` for the next page.
+        the key that did it, or ``config``; ``since`` and ``until`` are times or spans such as ``7d``. Pass
+        ``next_cursor`` as ``cursor`` for the next page.
         """
         if kind is not None and kind.partition(".")[0] not in KINDS:
             raise FieldError(
                 "kind", f"{kind!r} is none.{closest(kind, KINDS)} There are: {', '.join(KINDS)}."
             )
+        start, end = read_bounds(since, until, self._deps.clock.now())
         wanted = ChangeFilter(
             kind=kind,
             ref=ref,
             actor=by,
-            since=moment("since", since),
-            until=moment("until", until),
+            since=start,
+            until=end,
             before=read_place(cursor),
             limit=limit + 1,
         )
@@ -84,10 +86,8 @@ class Audit:
 
         ``since`` and ``until`` choose whole pages. A file without its last line broke off and is not whole.
         """
-        start, end = moment("since", since), moment("until", until)
-        if start is not None and end is not None and start >= end:
-            raise FieldError("since", "must be before 'until'.")
         now = self._deps.clock.now()
+        start, end = read_bounds(since, until, now)
         chunks = self._deps.audit.export(now, start, end)
         # What fails at the start is a problem with a status, and no file that breaks off.
         first = await anext(chunks)

@@ -9,7 +9,7 @@ from palyra.api.access import READ
 from palyra.api.cursors import read_place, write_place
 from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
-from palyra.api.schemas_changes import PolicyHistory
+from palyra.api.schemas.changes import PolicyHistory
 from palyra.core.errors import NotFound
 from palyra.lifecycle.changes import ChangeFilter
 from palyra.reports.change_documents import version_document

@@ -10,7 +10,7 @@ from palyra.api.bodies import PolicyBody, PolicyDraft, PolicyPut
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import PREFIX, Routes
-from palyra.api.schemas_budgets import FieldProblem, PolicyCheck, PolicyPage, PolicyShown
+from palyra.api.schemas.budgets import FieldProblem, PolicyCheck, PolicyPage, PolicyShown
 from palyra.budgets.policy import Policy, policy_to_dict
 from palyra.core.errors import AlreadyExists, FieldError, NotFound, VersionConflict
 

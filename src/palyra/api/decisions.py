@@ -6,16 +6,16 @@ from fastapi import Query
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OWN, READ, CallerOf, only_principal
-from palyra.api.decision_schemas import DecisionPage, DecisionShown
 from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
+from palyra.api.schemas.decisions import DecisionPage, DecisionShown
 from palyra.budgets.fields import read_usd
 from palyra.core.errors import FieldError, NotFound
 from palyra.lifecycle.decision import CallState, StoredDecision, next_request_id
 from palyra.lifecycle.decision_search import Inside
 from palyra.lifecycle.ports import DecisionFilter
 from palyra.reports.explain import decision_document, decision_page
-from palyra.reports.usage_window import read_time
+from palyra.reports.stretch import read_bounds
 
 PAGE_MAX = 200
 CONTINUED_MAX = 8
@@ -66,7 +66,7 @@ class Decisions:
         """
         first, before = _range(request_id, cursor)
         now = self._clock.now()
-        end = None if until is None else read_time("until", until, now)
+        start, end = read_bounds(since, until, now)
         wanted = DecisionFilter(
             principal=principal,
             agent=agent,
@@ -74,7 +74,7 @@ class Decisions:
             model=model,
             outcome=outcome,
             state=_state(state),
-            since=None if since is None else read_time("since", since, end or now),
+            since=start,
             until=end,
             before=before,
             limit=limit + 1,

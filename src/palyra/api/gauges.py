@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import OWN, READ, CallerOf, only_principal
 from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
-from palyra.api.schemas_budgets import PolicyGauges, PolicyStatus
+from palyra.api.schemas.budgets import PolicyGauges, PolicyStatus
 from palyra.budgets.policy import Policy, policy_to_dict
 from palyra.budgets.terms import EACH, ScopeKind
 from palyra.budgets.windows import Interval, window_at

@@ -11,7 +11,7 @@ from palyra.api.bodies import KeyBody
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.routes import Routes
-from palyra.api.schemas import KeyCreated, KeyPage, KeyShown
+from palyra.api.schemas.keys import KeyCreated, KeyPage, KeyShown
 from palyra.core.errors import FieldError, InvalidRequest, NotFound
 from palyra.core.limits import IDEMPOTENCY_KEY_BYTES_MAX
 from palyra.identity.keys import parse_grant

@@ -9,12 +9,12 @@ from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OPERATE, OWN, READ, WRITE, CallerOf, only_principal
 from palyra.api.bodies import ConnectionTest, ModelQuestion
-from palyra.api.decision_schemas import CallExplained
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
 from palyra.api.entrance import carries_key, clear_key
 from palyra.api.routes import Routes
-from palyra.api.schemas_models import ConnectionsTested, ModelList, ModelStatus
+from palyra.api.schemas.decisions import CallExplained
+from palyra.api.schemas.models import ConnectionsTested, ModelList, ModelStatus
 from palyra.api.timeouts import TIMEOUT_MS, TIMEOUT_MS_LEAST, TIMEOUT_MS_MOST
 from palyra.core.errors import FieldError
 

@@ -5,7 +5,7 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import READ
 from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
-from palyra.api.schemas_models import PriceList
+from palyra.api.schemas.models import PriceList
 
 
 class Prices:

@@ -14,7 +14,7 @@ from palyra.api.deps import ApiDeps
 from palyra.api.entrance import COOKIE, CSRF_HEADER, Entrance
 from palyra.api.parameters import describe_parameters
 from palyra.api.problem import MEDIA_TYPE
-from palyra.api.schemas import Problem
+from palyra.api.schemas.problems import Problem
 
 PREFIX = "/api/v1"
 JSON = "application/json"

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import READ
 from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
-from palyra.api.schemas_models import RoutingReportShown
+from palyra.api.schemas.models import RoutingReportShown
 from palyra.core.errors import ModelNotFound
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.lifecycle.decision import CallState, StoredDecision
@@ -21,7 +21,7 @@ from palyra.pricing.sheet import PriceSheet
 from palyra.registry.models import Model
 from palyra.registry.registry import Registry
 from palyra.reports.routing import PriceOf, Tally, report_document
-from palyra.reports.usage_window import read_stretch
+from palyra.reports.stretch import read_stretch
 
 DEFAULT_SPAN = "7d"
 CALLS_MAX = 200_000

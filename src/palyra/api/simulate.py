@@ -10,9 +10,8 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import READ
 from palyra.api.deps import ApiDeps
 from palyra.api.document import read_document
-from palyra.api.moments import moment
 from palyra.api.routes import Routes
-from palyra.api.simulation_schemas import SimulationBody, SimulationShown
+from palyra.api.schemas.simulation import SimulationBody, SimulationShown
 from palyra.budgets.fields import read_flag, read_optional_choice, read_optional_text
 from palyra.budgets.policy import PolicyDefaults
 from palyra.budgets.terms import Mode
@@ -26,8 +25,8 @@ from palyra.lifecycle.simulate import Simulation, Terms
 from palyra.reports.candidates import read_candidates
 from palyra.reports.simulation import Tally
 from palyra.reports.simulation_document import Question, simulation_document
+from palyra.reports.stretch import read_stretch
 
-DEFAULT_SPAN_NS = 30 * 86_400 * NANOSECONDS
 CALLS_MAX = 200_000
 """So many calls are gone through for one request (V2)."""
 READ_NS = 25 * NANOSECONDS
@@ -80,12 +79,9 @@ class Simulate:
         only = read_flag(document, "only", default=False)
         mode = read_optional_choice(document, "mode", Mode)
         now = self._deps.clock.now()
-        until = moment("until", read_optional_text(document, "until")) or Instant(now + 1)
-        since = moment("since", read_optional_text(document, "since"))
-        if since is None:
-            since = Instant(max(0, until - DEFAULT_SPAN_NS))
-        if since >= until:
-            raise FieldError("since", "must be before 'until'.")
+        since, until = read_stretch(
+            read_optional_text(document, "since"), read_optional_text(document, "until"), now, days_max=None
+        )
         in_force = self._deps.rules.snapshot.policies
         tried = read_candidates(document.get("policies"), "policies", in_force, self._defaults, only=only)
         question = Question(since, until, begin_of(tried.policies, since), mode, only)

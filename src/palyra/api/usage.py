@@ -10,17 +10,17 @@ from starlette.responses import JSONResponse, Response
 from palyra.api.access import OWN, CallerOf, only_principal
 from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
-from palyra.api.schemas import UsageList, UsageSummary, UsageTimeline
+from palyra.api.schemas.usage import UsageList, UsageSummary, UsageTimeline
 from palyra.api.usage_activity import UsageActivity
 from palyra.api.usage_export import UsageExport
 from palyra.api.usage_insights import Insights
 from palyra.api.usage_question import Names, figure_of, order_of, top_of, unit_of, zone_of
 from palyra.lifecycle.usage import UsageRows
+from palyra.reports.stretch import Stretch, read_stretch
 from palyra.reports.summary import Period, parse_groups, summary_document
 from palyra.reports.usage_buckets import cut, points_of
 from palyra.reports.usage_rows import VIEWS, Question, read_cursor, rows_document
 from palyra.reports.usage_timeline import timeline_document
-from palyra.reports.usage_window import Stretch, read_stretch
 
 PAGE_MAX = 200
 SERIES_MAX = 20

@@ -7,10 +7,10 @@ from fastapi import Query
 from starlette.responses import JSONResponse, Response
 
 from palyra.api.access import OWN, READ, CallerOf, only_principal
-from palyra.api.activity_schemas import UsageLatencies, UsageSession, UsageSessions, UsageTags
 from palyra.api.decisions import BEHIND
 from palyra.api.deps import ApiDeps
 from palyra.api.routes import Routes
+from palyra.api.schemas.activity import UsageLatencies, UsageSession, UsageSessions, UsageTags
 from palyra.api.usage_question import Names
 from palyra.core.errors import FieldError, NotFound
 from palyra.core.limits import LABEL_CHARS_MAX
@@ -18,6 +18,7 @@ from palyra.lifecycle.activity import SessionFilter, SessionOrder, SessionPlace
 from palyra.lifecycle.decision_search import DecisionsFound, Inside
 from palyra.lifecycle.ports import DecisionFilter
 from palyra.reports.explain import decision_page
+from palyra.reports.stretch import read_stretch
 from palyra.reports.usage_activity import (
     latencies_document,
     read_cursor,
@@ -26,7 +27,6 @@ from palyra.reports.usage_activity import (
     tags_document,
 )
 from palyra.reports.usage_session import models_of, timeline_of
-from palyra.reports.usage_window import read_stretch
 
 PAGE_MAX = 200
 TIMELINE_CALLS = 2_000

@@ -14,6 +14,7 @@ from palyra.api.usage_question import Names, figure_of, top_of, unit_of, zone_of
 from palyra.core.errors import FieldError
 from palyra.core.instant import isoformat
 from palyra.lifecycle.usage import UsageFilter, UsageRows, UsageTotals
+from palyra.reports.stretch import Stretch, read_stretch
 from palyra.reports.usage_buckets import cut
 from palyra.reports.usage_export import (
     FOCUS_COLUMNS,
@@ -27,7 +28,6 @@ from palyra.reports.usage_export import (
 )
 from palyra.reports.usage_rows import SHARES, VIEWS, row_document
 from palyra.reports.usage_timeline import timeline_rows
-from palyra.reports.usage_window import Stretch, read_stretch
 
 PAGE = 500
 """Rows that are read at once."""

@@ -7,9 +7,9 @@ from palyra.budgets.fields import read_zone
 from palyra.core.errors import FieldError
 from palyra.lifecycle.running import RunningFilter
 from palyra.lifecycle.usage import UsageFigure, UsageFilter, UsageTop
+from palyra.reports.stretch import Stretch
 from palyra.reports.usage_buckets import Unit
 from palyra.reports.usage_rows import BY_NAME
-from palyra.reports.usage_window import Stretch
 
 GROUPS = ("principal", "agent", "model", "provider")
 NAME_CHARS_MAX = 1_024

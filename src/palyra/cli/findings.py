@@ -13,7 +13,7 @@ from palyra.config.settings import ProviderSettings, Settings
 from palyra.core.errors import FieldError, ModelNotFound
 from palyra.core.instant import Instant, isoformat
 from palyra.pricing.book import PriceBook
-from palyra.registry.models import ENDPOINT_PATHS, Kind, Model, ModelEntry, Role
+from palyra.registry.models import ENDPOINT_PATHS, Kind, Model, ModelEntry, ModelRole
 from palyra.registry.registry import AUTO, Registry
 from palyra.routing.rules import Smart
 from palyra.upstream.guard import check_provider_url
@@ -213,7 +213,7 @@ def _formats(patient: Patient, model: Model) -> set[str]:
 
 
 def _may_be_chosen(model: Model) -> bool:
-    return model.enabled and model.role is Role.CHAT and model.origin == "config"
+    return model.enabled and model.role is ModelRole.CHAT and model.origin == "config"
 
 
 def _has_price(patient: Patient, model: Model) -> bool:

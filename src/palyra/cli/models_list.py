@@ -13,7 +13,7 @@ from palyra.cli.models_source import Choice, Document, MaybeUrl, OfflineOption, 
 from palyra.cli.output import CommandError, ExitCode, JsonOption, emit
 from palyra.cli.serve import ConfigOption
 from palyra.cli.tables import print_line, print_table
-from palyra.registry.models import Capability, Role
+from palyra.registry.models import Capability, ModelRole
 
 if TYPE_CHECKING:
     from palyra.daemon.models import ModelDesk
@@ -54,7 +54,7 @@ def list_models(
     capability: Annotated[
         list[Capability] | None, typer.Option(help="Only models that have it. May be given several times.")
     ] = None,
-    role: Annotated[Role | None, typer.Option(help="Only models for this.")] = None,
+    role: Annotated[ModelRole | None, typer.Option(help="Only models for this.")] = None,
     max_price: Annotated[
         str | None,
         typer.Option("--max-price", metavar="USD", help="Only models whose output costs at most this much."),

@@ -17,7 +17,7 @@ from palyra.cli.tables import print_line
 from palyra.config.load import find_file, load_settings
 from palyra.config.settings import Settings
 from palyra.core.errors import ModelNotFound
-from palyra.registry.models import Model, Role
+from palyra.registry.models import Model, ModelRole
 from palyra.registry.registry import AUTO
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _check(name: str, settings: Settings, choice: Choice, allow_unknown: bool) -
     if not model.enabled:
         told = f"{name!r} is disabled, by itself or with its provider {model.provider!r}"
         raise CommandError(told, ExitCode.PRECONDITION, hint="enable it, or name another")
-    if model.role is not Role.CHAT:
+    if model.role is not ModelRole.CHAT:
         told = f"{name!r} is no chat model: its role is {model.role.value}"
         hint = "name a chat model; see: palyra models list --role chat"
         raise CommandError(told, ExitCode.USAGE, hint=hint)

@@ -25,7 +25,7 @@ from palyra.registry.models import (
     Kind,
     LatencyTier,
     ModelEntry,
-    Role,
+    ModelRole,
 )
 from palyra.registry.registry import AUTO
 
@@ -165,7 +165,7 @@ def _model(section: Section, providers: Sequence[str]) -> ModelEntry:
         id=model_id,
         provider=provider,
         upstream_name=section.text("upstream_name", model_id),
-        role=_optional_choice(section, "role", Role, Role.CHAT),
+        role=_optional_choice(section, "role", ModelRole, ModelRole.CHAT),
         cost_tier=_optional_choice(section, "cost_tier", CostTier, CostTier.STANDARD),
         latency_tier=_optional_choice(section, "latency_tier", LatencyTier, LatencyTier.STANDARD),
         context_window=section.optional_integer("context_window", least=1, most=TOKENS_MAX),

@@ -32,7 +32,7 @@ from palyra.lifecycle.route import find_sheet
 from palyra.lifecycle.survey import Survey
 from palyra.lifecycle.waiting import in_task
 from palyra.pricing.sheet import PriceSheet
-from palyra.registry.models import Model, Role
+from palyra.registry.models import Model, ModelRole
 from palyra.reports.explain import decision_document, money, routing_document
 from palyra.reports.models import (
     age_s,
@@ -207,7 +207,7 @@ class ModelDesk:
         own = [
             each
             for each in self.engine.registry.all_models()
-            if each.provider == provider_id and each.enabled and each.role is Role.CHAT
+            if each.provider == provider_id and each.enabled and each.role is ModelRole.CHAT
         ]
         return min(own, key=price, default=None)
 

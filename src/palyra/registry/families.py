@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 
-from palyra.registry.models import Capability, CostTier, LatencyTier, Role
+from palyra.registry.models import Capability, CostTier, LatencyTier, ModelRole
 
-CHAT, EMBEDDINGS, AUDIO, OTHER = Role.CHAT, Role.EMBEDDINGS, Role.AUDIO, Role.OTHER
+CHAT, EMBEDDINGS, AUDIO, OTHER = ModelRole.CHAT, ModelRole.EMBEDDINGS, ModelRole.AUDIO, ModelRole.OTHER
 LOW, STANDARD, PREMIUM = CostTier.LOW, CostTier.STANDARD, CostTier.PREMIUM
 FAST, USUAL, SLOW = LatencyTier.LOW, LatencyTier.STANDARD, LatencyTier.HIGH
 
@@ -25,7 +25,7 @@ class Family:
     """
 
     name: str
-    role: Role
+    role: ModelRole
     capabilities: frozenset[Capability] | None = None
     cost_tier: CostTier | None = None
     latency_tier: LatencyTier | None = None

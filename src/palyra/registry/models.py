@@ -15,7 +15,7 @@ Source = Literal["config", "discovery", "price_book", "family", "default"]
 PriceTier = Literal["low", "standard", "premium"]
 
 
-class Role(StrEnum):
+class ModelRole(StrEnum):
     """What a model is for. ``other``: pictures, moderation, bare text completion; never chosen for chats."""
 
     CHAT = "chat"
@@ -108,7 +108,7 @@ class ModelEntry:
     id: str
     provider: str
     upstream_name: str
-    role: Role | None = None
+    role: ModelRole | None = None
     cost_tier: CostTier | None = None
     latency_tier: LatencyTier | None = None
     context_window: int | None = None
@@ -131,7 +131,7 @@ class Model:
     id: str
     provider: str
     upstream_name: str
-    role: Role = Role.CHAT
+    role: ModelRole = ModelRole.CHAT
     cost_tier: CostTier = CostTier.STANDARD
     latency_tier: LatencyTier = LatencyTier.STANDARD
     context_window: int | None = None

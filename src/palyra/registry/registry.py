@@ -8,7 +8,16 @@ from palyra.core.errors import ModelNotFound
 from palyra.core.instant import Instant
 from palyra.core.limits import LABEL_CHARS_MAX
 from palyra.registry.describe import describe
-from palyra.registry.models import ENDPOINT_PATHS, Catalog, Kind, Listed, Model, ModelEntry, Provider, Role
+from palyra.registry.models import (
+    ENDPOINT_PATHS,
+    Catalog,
+    Kind,
+    Listed,
+    Model,
+    ModelEntry,
+    ModelRole,
+    Provider,
+)
 
 AUTO = "auto"
 """The alias of ``governance.default_model``."""
@@ -135,7 +144,7 @@ class Registry:
             chosen = {
                 (model.provider, model.id): model
                 for model in self._chosen(discovered)
-                if model.role is Role.CHAT and self._serves(model, endpoint)
+                if model.role is ModelRole.CHAT and self._serves(model, endpoint)
             }
             known = tuple(chosen.values())
             if endpoint in ENDPOINT_PATHS:

@@ -12,8 +12,8 @@ from palyra.reports.alerts import alert_document
 from palyra.reports.explain import decision_row, money
 from palyra.reports.hints import ProviderSight, Sight, hints_of
 from palyra.reports.routing import percent
+from palyra.reports.stretch import Stretch
 from palyra.reports.summary import sums_document
-from palyra.reports.usage_window import Stretch
 
 if TYPE_CHECKING:
     from palyra.lifecycle.decision import StoredDecision

@@ -12,7 +12,7 @@ from palyra.core.latency import quantile_ms
 from palyra.core.money import INT64_MAX
 from palyra.reports.explain import money
 from palyra.reports.routing import percent
-from palyra.reports.usage_window import Stretch
+from palyra.reports.stretch import Stretch
 
 if TYPE_CHECKING:
     from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals

@@ -15,7 +15,7 @@ from palyra.budgets.windows import Interval, window_at
 from palyra.core.errors import FieldError
 from palyra.core.hours import HALF_DAY_NS, HOUR_NS, HourRun, next_hour
 from palyra.core.instant import Instant, to_datetime
-from palyra.reports.usage_window import DAY_NS, Stretch
+from palyra.reports.stretch import DAY_NS, Stretch
 
 BUCKETS_MAX = 1_000
 POINTS_MAX = 48

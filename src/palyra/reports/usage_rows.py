@@ -14,9 +14,9 @@ from palyra.core.instant import END_OF_TIME, Instant, isoformat
 from palyra.core.money import INT64_MAX
 from palyra.reports.explain import money
 from palyra.reports.routing import percent
+from palyra.reports.stretch import Stretch
 from palyra.reports.summary import sums_document
 from palyra.reports.usage_timeline import UNITS
-from palyra.reports.usage_window import Stretch
 
 if TYPE_CHECKING:
     from palyra.lifecycle.usage import UsageFigure, UsagePage, UsageRow, UsageRows

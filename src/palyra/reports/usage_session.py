@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from palyra.core.hours import HOUR_NS
 from palyra.core.instant import NANOSECONDS, isoformat
 from palyra.reports.explain import money
-from palyra.reports.usage_window import DAY_NS
+from palyra.reports.stretch import DAY_NS
 
 if TYPE_CHECKING:
     from palyra.lifecycle.decision import StoredDecision

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from palyra.core.instant import isoformat
+from palyra.reports.stretch import Stretch
 from palyra.reports.summary import sums_document
 from palyra.reports.usage_buckets import Cut
-from palyra.reports.usage_window import Stretch
 
 if TYPE_CHECKING:
     from palyra.lifecycle.usage import UsageCell, UsageFigure, UsageTop

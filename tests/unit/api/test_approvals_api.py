@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fakes.asks import stopped_call, used
-from palyra.api.schemas import ApprovalPage, ApprovalShown
+from palyra.api.schemas.approvals import ApprovalPage, ApprovalShown
 from palyra.approvals.approval import Approval
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.ledger.account import Hold

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from fakes.desk import FakeAuditDesk
 from palyra.api.app import create_api
 from palyra.api.deps import AuditFlaw, AuditOutcome
-from palyra.api.schemas_changes import AuditPage, AuditVerified
+from palyra.api.schemas.changes import AuditPage, AuditVerified
 from palyra.core.errors import LedgerUnavailable, Overloaded
 
 AUDIT = "/api/v1/audit"

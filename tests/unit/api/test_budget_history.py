@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from palyra.api.schemas_changes import PolicyHistory
+from palyra.api.schemas.changes import PolicyHistory
 from palyra.budgets.policy import PolicyDefaults, parse_policy
 from palyra.lifecycle.configured import described, journal_configuration
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from palyra.api.schemas_budgets import PolicyCheck
+from palyra.api.schemas.budgets import PolicyCheck
 
 GOOD: dict[str, object] = {
     "id": "daily",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from palyra.api.schemas import KeyPage, KeyShown
+from palyra.api.schemas.keys import KeyPage, KeyShown
 
 
 def make(plane: Any, principal: str) -> str:

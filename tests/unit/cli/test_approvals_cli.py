@@ -8,7 +8,7 @@ import pytest
 from fakes.approvals_cli import ApprovalsShell, approvals_shell
 from fakes.asks import used
 from fakes.records import NOON
-from palyra.api.schemas import ApprovalPage, ApprovalShown
+from palyra.api.schemas.approvals import ApprovalPage, ApprovalShown
 from palyra.cli.approvals_page import TITLES, approval_lines, cells
 from palyra.core.instant import NANOSECONDS, Instant
 

@@ -11,7 +11,7 @@ import pytest
 
 from fakes.models_cli import SECRET, ModelsShell, models_shell, without_daemon
 from harness.stub import Stub
-from palyra.api import schemas_models
+from palyra.api.schemas.models import ConnectionsTested
 from palyra.cli.models_cache import CheckCache, digest
 from palyra.config.settings import ProviderSettings
 from palyra.core.instant import Instant
@@ -146,7 +146,7 @@ class TestWithADaemon:
 
     def test_options_are_passed_on(self, live: ModelsShell) -> None:
         words = ["--provider", "local", "--timeout-ms", "250", "--refresh"]
-        schemas_models.ConnectionsTested.model_validate(live.json("test-connection", *words, code=4))
+        ConnectionsTested.model_validate(live.json("test-connection", *words, code=4))
         assert live.desk.asked == [
             {"provider": "local", "timeout_s": 0.25, "refresh": True, "discover": False}
         ]
@@ -158,7 +158,7 @@ class TestWithADaemon:
     def test_what_is_found_is_compared_with_the_configuration(self, live: ModelsShell) -> None:
         assert live.text("discover", code=4) == FOUND_SHOWN
         document = live.json("discover", "--provider", "openai", code=4)
-        schemas_models.ConnectionsTested.model_validate(document)
+        ConnectionsTested.model_validate(document)
         assert [each["new"] for each in document["providers"]] == [["gpt-new"], []]
         assert live.desk.asked[-1] == {
             "provider": "openai",
@@ -175,7 +175,7 @@ class TestWithADaemon:
 class TestWithoutADaemon:
     def test_this_machine_asks_the_providers(self, offline: ModelsShell, stub: Stub) -> None:
         document = offline.json("test-connection")
-        schemas_models.ConnectionsTested.model_validate(document)
+        ConnectionsTested.model_validate(document)
         (found,) = document["providers"]
         assert set(found) == set(connection("stub"))
         assert (document["ok"], document["live"], found["state"]) == (True, False, "ok")

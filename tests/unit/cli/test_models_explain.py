@@ -9,7 +9,7 @@ import pytest
 
 from fakes.calls import served
 from fakes.models_cli import SECRET, ModelsShell, models_shell, without_daemon
-from palyra.api.decision_schemas import CallExplained
+from palyra.api.schemas.decisions import CallExplained
 from palyra.core.errors import ModelNotAllowed, ModelNotFound
 from palyra.reports.page import forecast
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.models_cli import SECRET, ModelsShell, models_shell, without_daemon
-from palyra.api.schemas_models import ModelList, ModelStatus
+from palyra.api.schemas.models import ModelList, ModelStatus
 
 CONFIG = f"""
 [governance]

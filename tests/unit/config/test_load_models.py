@@ -7,7 +7,7 @@ import pytest
 from palyra.config.load import load_settings
 from palyra.config.problems import ConfigError
 from palyra.config.settings import ProviderSettings, Settings
-from palyra.registry.models import Capability, CostTier, Kind, ModelEntry, Role
+from palyra.registry.models import Capability, CostTier, Kind, ModelEntry, ModelRole
 
 ONE = '[[providers]]\nid = "one"\nkind = "openai"\ncredential = "env:KEY"\n'
 TWO = ONE.replace('"one"', '"two"')
@@ -40,7 +40,7 @@ def test_all_that_a_model_says_is_read(tmp_path: Path) -> None:
     fallbacks = ["gpt-4.1-mini", "azure/gpt-4o"]
     """
     (model,) = load(tmp_path, text).models
-    assert (model.role, model.cost_tier, model.latency_tier) == (Role.OTHER, CostTier.LOW, None)
+    assert (model.role, model.cost_tier, model.latency_tier) == (ModelRole.OTHER, CostTier.LOW, None)
     assert model.capabilities == {Capability.JSON}
     assert model.aliases == ("fast", "openai/fast")
     assert model.fallbacks == ("gpt-4.1-mini", "azure/gpt-4o")

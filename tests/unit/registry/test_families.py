@@ -3,7 +3,7 @@
 import pytest
 
 from palyra.registry.families import FAMILIES, Family, family_of
-from palyra.registry.models import Capability, Role
+from palyra.registry.models import Capability, ModelRole
 
 
 def family(name: str) -> Family:
@@ -68,20 +68,20 @@ def test_a_dated_version_has_the_limits_of_its_model(name: str) -> None:
 def test_a_variant_has_limits_of_its_own_that_are_not_known(name: str) -> None:
     """A limit below the truth would hold too little money."""
     assert (family(name).context_window, family(name).output_limit) == (None, None)
-    assert family(name).role is Role.CHAT
+    assert family(name).role is ModelRole.CHAT
 
 
 @pytest.mark.parametrize("name", ["text-embedding-3-large", "text-embedding-ada-002", "mistral-embed"])
 def test_embedding_models_cannot_chat(name: str) -> None:
-    assert (family(name).role, family(name).capabilities) == (Role.EMBEDDINGS, frozenset())
+    assert (family(name).role, family(name).capabilities) == (ModelRole.EMBEDDINGS, frozenset())
 
 
 @pytest.mark.parametrize("name", ["whisper-1", "tts-1-hd", "gpt-4o-audio-preview", "gpt-4o-mini-tts"])
 def test_models_that_hear_or_speak_are_for_audio(name: str) -> None:
-    assert family(name).role is Role.AUDIO
+    assert family(name).role is ModelRole.AUDIO
     assert Capability.AUDIO in (family(name).capabilities or ())
 
 
 @pytest.mark.parametrize("name", ["dall-e-3", "gpt-image-1", "omni-moderation-latest", "davinci-002"])
 def test_models_that_answer_no_chat_are_never_candidates(name: str) -> None:
-    assert family(name).role is Role.OTHER
+    assert family(name).role is ModelRole.OTHER

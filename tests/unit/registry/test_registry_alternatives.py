@@ -7,7 +7,7 @@ import pytest
 
 from palyra.core.errors import ModelNotFound
 from palyra.core.instant import Instant
-from palyra.registry.models import Kind, Model, ModelEntry, PriceTier, Provider, Role
+from palyra.registry.models import Kind, Model, ModelEntry, ModelRole, PriceTier, Provider
 from palyra.registry.registry import Registry
 
 CHAT = "chat_completions"
@@ -106,7 +106,7 @@ def test_candidates_are_the_operators_then_the_default_then_the_discovered_ones(
         ModelEntry("z", "local", "z"),
         ModelEntry("off", "local", "off", enabled=False),
         ModelEntry("a", "openai", "a"),
-        ModelEntry("vectors", "local", "v", role=Role.EMBEDDINGS),
+        ModelEntry("vectors", "local", "v", role=ModelRole.EMBEDDINGS),
         ModelEntry("claude", "anthropic", "claude-x"),
         default="gpt-4o",
     ).with_discovered("local", [Listed("y"), Listed("text-embedding-3-small"), Listed("dall-e-3")])

@@ -13,9 +13,9 @@ from palyra.registry.models import (
     LatencyTier,
     Model,
     ModelEntry,
+    ModelRole,
     PriceTier,
     Provider,
-    Role,
 )
 from palyra.registry.registry import Registry
 
@@ -98,7 +98,7 @@ def test_of_a_compatible_server_only_the_name_tells_and_never_the_price_list() -
 def test_what_nobody_says_has_its_default_or_stays_unknown() -> None:
     model = described(ModelEntry("m", "local", "our-own"), provider=LOCAL)
     assert (model.role, model.cost_tier, model.latency_tier) == (
-        Role.CHAT,
+        ModelRole.CHAT,
         CostTier.STANDARD,
         LatencyTier.STANDARD,
     )
@@ -121,7 +121,7 @@ def test_a_discovered_model_is_described_by_its_provider_first() -> None:
     model = described(
         listed=Listed("text-embedding-3-small", context_window=20), name="text-embedding-3-small"
     )
-    assert (model.origin, model.role, model.context_window) == ("discovered", Role.EMBEDDINGS, 20)
+    assert (model.origin, model.role, model.context_window) == ("discovered", ModelRole.EMBEDDINGS, 20)
 
 
 def test_the_real_price_list_gives_window_and_tier() -> None:

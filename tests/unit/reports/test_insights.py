@@ -12,7 +12,7 @@ from palyra.lifecycle.usage import UsageTotals
 from palyra.pricing.usage import Usage
 from palyra.reports.hints import ProviderSight, Sight
 from palyra.reports.insights import Found, Sampled, could_save, insights_document, providers_of
-from palyra.reports.usage_window import DAY_NS, Stretch
+from palyra.reports.stretch import DAY_NS, Stretch
 
 DAY = Stretch(Instant(NOON - DAY_NS), NOON)
 

@@ -28,6 +28,7 @@ from palyra.lifecycle.usage import (
     UsageTop,
     UsageTotals,
 )
+from palyra.reports.stretch import DAY_NS, Stretch, read_stretch
 from palyra.reports.summary import Period, summary_document
 from palyra.reports.usage_buckets import Unit, cut
 from palyra.reports.usage_export import (
@@ -41,7 +42,6 @@ from palyra.reports.usage_export import (
 from palyra.reports.usage_rows import Question, read_cursor, row_document, rows_document
 from palyra.reports.usage_session import timeline_of
 from palyra.reports.usage_timeline import timeline_document, timeline_rows
-from palyra.reports.usage_window import DAY_NS, Stretch, read_stretch
 
 DAY = Stretch(Instant(NOON - DAY_NS), NOON)
 AGENTS = Question("agents", "cost", {"principal": None})

@@ -5,9 +5,11 @@ from typing import Literal
 from pydantic import BaseModel
 
 from palyra.alerts.alert import Severity
-from palyra.api.decision_schemas import DecisionRow
-from palyra.api.schemas import AlertShown, UsageSums
-from palyra.api.schemas_budgets import AccountShown
+from palyra.api.schemas.alerts import AlertShown
+from palyra.api.schemas.budgets import AccountShown
+from palyra.api.schemas.decisions import DecisionRow
+from palyra.api.schemas.models import FaultShown
+from palyra.api.schemas.usage import UsageSums
 from palyra.budgets.terms import Metric
 from palyra.budgets.windows import Interval
 from palyra.reports.hints import HintKind, Pressure
@@ -27,14 +29,6 @@ class UsagePricing(BaseModel):
     known_models: int
     unpriced_models: list[UnpricedModel]
     unpriced_calls: int
-
-
-class FaultShown(BaseModel):
-    """How a call to a provider failed."""
-
-    at: str
-    reason: str
-    message: str
 
 
 class ProviderInsight(BaseModel):

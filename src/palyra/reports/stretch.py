@@ -26,7 +26,9 @@ class Stretch(NamedTuple):
         return Stretch(Instant(2 * self.since - self.until), self.since)
 
 
-def read_stretch(since: str | None, until: str | None, now: Instant) -> Stretch:
+def read_stretch(
+    since: str | None, until: str | None, now: Instant, *, days_max: int | None = SPAN_DAYS_MAX
+) -> Stretch:
     """``until`` (by default now) as a time or a span before now, ``since`` as one or a span before it.
 
     Raises FieldError("since") or FieldError("until").
@@ -36,9 +38,21 @@ def read_stretch(since: str | None, until: str | None, now: Instant) -> Stretch:
     start = read_time("since", since if since is not None else DEFAULT_SPAN, end)
     if start >= end:
         raise FieldError("since", "must be before 'until'.")
-    if end - start > SPAN_DAYS_MAX * DAY_NS:
-        raise FieldError("since", f"must be at most {SPAN_DAYS_MAX} days before 'until'.")
+    if days_max is not None and end - start > days_max * DAY_NS:
+        raise FieldError("since", f"must be at most {days_max} days before 'until'.")
     return Stretch(start, end)
+
+
+def read_bounds(since: str | None, until: str | None, now: Instant) -> tuple[Instant | None, Instant | None]:
+    """As ``read_stretch``, where none is as good as no bound, and none is too far from another.
+
+    Raises FieldError("since") or FieldError("until").
+    """
+    end = None if until is None else read_time("until", until, now)
+    start = None if since is None else read_time("since", since, end or now)
+    if start is not None and end is not None and start >= end:
+        raise FieldError("since", "must be before 'until'.")
+    return start, end
 
 
 def read_time(field: str, text: str, before: Instant) -> Instant:

@@ -4,18 +4,21 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from palyra.api.bodies import Body, PolicyBody, Time
-from palyra.api.schemas_budgets import PolicyShown
+from palyra.api.bodies import Body, PolicyBody
+from palyra.api.schemas.budgets import PolicyShown
 from palyra.budgets.terms import Mode
 from palyra.reports.candidates import CANDIDATES_MAX
 
 
 class SimulationBody(Body):
-    """Budgets to be tried on the calls of [since, until); ``mode`` in the place of the configured one."""
+    """Budgets to be tried on the calls of [since, until); ``mode`` in the place of the configured one.
+
+    ``since`` and ``until`` are times, or spans such as ``7d``.
+    """
 
     policies: Annotated[list[PolicyBody], Field(max_length=CANDIDATES_MAX)]
-    since: Time | None = None
-    until: Time | None = None
+    since: str | None = None
+    until: str | None = None
     only: bool = False
     mode: Mode | None = None
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from palyra.budgets.terms import Mode
-from palyra.registry.models import Capability, CostTier, Kind, LatencyTier, Role
+from palyra.registry.models import Capability, CostTier, Kind, LatencyTier, ModelRole
 from palyra.routing.breaker import BreakerState
 from palyra.routing.choose import Health
 from palyra.routing.failure import Reason
@@ -39,7 +39,7 @@ class ModelShown(BaseModel):
     id: str
     provider: str
     upstream_name: str
-    role: Role
+    role: ModelRole
     cost_tier: CostTier
     latency_tier: LatencyTier
     context_window: int | None
@@ -293,7 +293,7 @@ class RoutedModel(BaseModel):
     ran: int
 
 
-class UnpricedModel(BaseModel):
+class UncomparedModel(BaseModel):
     """A model without a price, which kept so many calls from being compared."""
 
     model: str
@@ -341,4 +341,4 @@ class RoutingReportShown(AllRoutedCosts):
     bands: list[RoutedBand]
     models: list[RoutedModel]
     endpoints: list[RoutedEndpoint]
-    unpriced_models: list[UnpricedModel]
+    unpriced_models: list[UncomparedModel]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from palyra.api.decision_schemas import DecisionPage
+from palyra.api.schemas.decisions import DecisionPage
 
 
 class UsageSessionItem(BaseModel):

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from palyra.api.schemas_budgets import PolicyShown
+from palyra.api.schemas.budgets import PolicyShown
 
 
 class FieldChanged(BaseModel):
