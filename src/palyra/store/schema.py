@@ -96,6 +96,30 @@ idempotency = Table(
     sqlite_with_rowid=False,
 )
 
+_FIGURES = (
+    "requests",
+    "denied",
+    "estimated",
+    "unpriced",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cost",
+    "metered_bytes",
+    "metered_input_tokens",
+)
+_LATER_FIGURES = (
+    "asked",
+    "clamped",
+    "failed",
+    "timed",
+    "latency_ms",
+    "saved",
+)
+"""Rows of revisions before they came have none of them."""
+
 rollups = Table(
     "rollups",
     metadata,
@@ -104,24 +128,8 @@ rollups = Table(
     Column("agent", Text, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("provider", Text, primary_key=True),
-    Column("requests", BigInteger, nullable=False),
-    Column("denied", BigInteger, nullable=False),
-    Column("estimated", BigInteger, nullable=False),
-    Column("unpriced", BigInteger, nullable=False),
-    Column("input_tokens", BigInteger, nullable=False),
-    Column("output_tokens", BigInteger, nullable=False),
-    Column("cache_read_tokens", BigInteger, nullable=False),
-    Column("cache_write_tokens", BigInteger, nullable=False),
-    Column("reasoning_tokens", BigInteger, nullable=False),
-    Column("cost", BigInteger, nullable=False),
-    Column("metered_bytes", BigInteger, nullable=False),
-    Column("metered_input_tokens", BigInteger, nullable=False),
-    Column("asked", BigInteger, nullable=False, server_default="0"),
-    Column("clamped", BigInteger, nullable=False, server_default="0"),
-    Column("failed", BigInteger, nullable=False, server_default="0"),
-    Column("timed", BigInteger, nullable=False, server_default="0"),
-    Column("latency_ms", BigInteger, nullable=False, server_default="0"),
-    Column("saved", BigInteger, nullable=False, server_default="0"),
+    *(Column(name, BigInteger, nullable=False) for name in _FIGURES),
+    *(Column(name, BigInteger, nullable=False, server_default="0") for name in _LATER_FIGURES),
     sqlite_with_rowid=False,
 )
 
@@ -134,24 +142,7 @@ half_days = Table(
     Column("model", Text, primary_key=True),
     Column("provider", Text, primary_key=True),
     Column("last_hour", BigInteger, nullable=False),
-    Column("requests", BigInteger, nullable=False),
-    Column("denied", BigInteger, nullable=False),
-    Column("estimated", BigInteger, nullable=False),
-    Column("unpriced", BigInteger, nullable=False),
-    Column("input_tokens", BigInteger, nullable=False),
-    Column("output_tokens", BigInteger, nullable=False),
-    Column("cache_read_tokens", BigInteger, nullable=False),
-    Column("cache_write_tokens", BigInteger, nullable=False),
-    Column("reasoning_tokens", BigInteger, nullable=False),
-    Column("cost", BigInteger, nullable=False),
-    Column("metered_bytes", BigInteger, nullable=False),
-    Column("metered_input_tokens", BigInteger, nullable=False),
-    Column("asked", BigInteger, nullable=False),
-    Column("clamped", BigInteger, nullable=False),
-    Column("failed", BigInteger, nullable=False),
-    Column("timed", BigInteger, nullable=False),
-    Column("latency_ms", BigInteger, nullable=False),
-    Column("saved", BigInteger, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in (*_FIGURES, *_LATER_FIGURES)),
     sqlite_with_rowid=False,
 )
 """The same sums per half-day of UTC. ``last_hour`` is the last one with anything in it."""

@@ -42,10 +42,10 @@ Many = Mapping[int, str]
 """The same statement for each number of rows in ROWS_AT_ONCE."""
 
 
-def _many(insert: str, columns: int, otherwise: str) -> Many:
+def _many(insert: str, columns: int, *otherwise: str) -> Many:
     row = ", ".join(["?"] * columns).join("()")
     return {
-        count: " ".join((insert, "VALUES", ", ".join([row] * count), otherwise)) for count in ROWS_AT_ONCE
+        count: " ".join((insert, "VALUES", ", ".join([row] * count), *otherwise)) for count in ROWS_AT_ONCE
     }
 
 
@@ -85,14 +85,8 @@ ON CONFLICT DO UPDATE SET state = excluded.state, end_page = excluded.end_page,
 """,
 )
 
-UPSERT_ROLLUPS: Final = _many(
-    """INSERT INTO rollups (hour, principal, agent, model, provider,
-requests, denied, estimated, unpriced, input_tokens, output_tokens, cache_read_tokens,
-   cache_write_tokens, reasoning_tokens, cost, metered_bytes, metered_input_tokens, asked, clamped, failed,
-   timed, latency_ms, saved)""",
-    23,
-    """ON CONFLICT DO UPDATE SET
-requests = requests + excluded.requests, denied = denied + excluded.denied,
+_ADD_FIGURES: Final = """
+  requests = requests + excluded.requests, denied = denied + excluded.denied,
   estimated = estimated + excluded.estimated, unpriced = unpriced + excluded.unpriced,
   input_tokens = input_tokens + excluded.input_tokens,
   output_tokens = output_tokens + excluded.output_tokens,
@@ -103,7 +97,16 @@ requests = requests + excluded.requests, denied = denied + excluded.denied,
   metered_input_tokens = metered_input_tokens + excluded.metered_input_tokens,
   asked = asked + excluded.asked, clamped = clamped + excluded.clamped, failed = failed + excluded.failed,
   timed = timed + excluded.timed, latency_ms = latency_ms + excluded.latency_ms,
-  saved = saved + excluded.saved""",
+  saved = saved + excluded.saved
+"""
+UPSERT_ROLLUPS: Final = _many(
+    """INSERT INTO rollups (hour, principal, agent, model, provider,
+requests, denied, estimated, unpriced, input_tokens, output_tokens, cache_read_tokens,
+   cache_write_tokens, reasoning_tokens, cost, metered_bytes, metered_input_tokens, asked, clamped, failed,
+   timed, latency_ms, saved)""",
+    23,
+    "ON CONFLICT DO UPDATE SET",
+    _ADD_FIGURES,
 )
 UPSERT_HALF_DAYS: Final = _many(
     """INSERT INTO half_days (half_day, principal, agent, model, provider, last_hour,
@@ -111,19 +114,8 @@ requests, denied, estimated, unpriced, input_tokens, output_tokens, cache_read_t
    cache_write_tokens, reasoning_tokens, cost, metered_bytes, metered_input_tokens, asked, clamped, failed,
    timed, latency_ms, saved)""",
     24,
-    """ON CONFLICT DO UPDATE SET last_hour = max(last_hour, excluded.last_hour),
-requests = requests + excluded.requests, denied = denied + excluded.denied,
-  estimated = estimated + excluded.estimated, unpriced = unpriced + excluded.unpriced,
-  input_tokens = input_tokens + excluded.input_tokens,
-  output_tokens = output_tokens + excluded.output_tokens,
-  cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
-  cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens,
-  reasoning_tokens = reasoning_tokens + excluded.reasoning_tokens,
-  cost = cost + excluded.cost, metered_bytes = metered_bytes + excluded.metered_bytes,
-  metered_input_tokens = metered_input_tokens + excluded.metered_input_tokens,
-  asked = asked + excluded.asked, clamped = clamped + excluded.clamped, failed = failed + excluded.failed,
-  timed = timed + excluded.timed, latency_ms = latency_ms + excluded.latency_ms,
-  saved = saved + excluded.saved""",
+    "ON CONFLICT DO UPDATE SET last_hour = max(last_hour, excluded.last_hour),",
+    _ADD_FIGURES,
 )
 UPSERT_LATENCIES: Final = _many(
     "INSERT INTO latencies (hour, provider, model, bucket, calls)",
