@@ -185,6 +185,7 @@ def test_a_viewer_sees_keys_and_changes_none_and_a_caller_sees_none(chromium: Br
         expect(viewer.page.get_by_role("button", name="New key")).to_have_count(0)
         expect(viewer.page.get_by_role("button", name="Revoke")).to_have_count(0)
     with window(chromium, world.daemon.url, world.daemon.create_key("ivan")) as caller:
+        caller.open("/usage")
         expect(caller.page.get_by_role("link", name="Usage", exact=True)).to_be_visible()
         expect(caller.page.get_by_role("link", name="Keys")).to_have_count(0)
         caller.refused.add(403)

@@ -173,6 +173,17 @@ def test_a_bar_leads_to_its_sessions_their_calls_and_one_decision(opened: Window
     expect(settled).to_have_attribute("data-amount", str(priced["cost_nano_usd"]))
 
 
+def test_sessions_are_those_with_a_call_of_what_is_filtered_by(opened: Window) -> None:
+    for query in ("provider=stub", "model=priceless", "model=stub-model&provider=stub"):
+        opened.open(f"/usage?{DAY}&view=sessions&{query}")
+        listed: Any = opened.api(f"/usage/sessions?{DAY}&{query}")["items"]
+        calls: Any = opened.api(f"/decisions?{query}&limit=200")["items"]
+        assert {each["session"] for each in listed} == {each["session"] for each in calls} - {None}
+        expect(rows(opened, "Sessions")).to_have_count(len(listed))
+    opened.open(f"/usage?{DAY}&view=sessions&provider=nobody")
+    expect(opened.page.get_by_text("No sessions here")).to_be_visible()
+
+
 def test_a_bar_is_entered_by_keyboard_too(opened: Window) -> None:
     page = opened.page
     opened.open(f"/usage?{DAY}")
@@ -239,7 +250,7 @@ def test_names_to_filter_by_are_those_that_called(opened: Window) -> None:
 def test_tags_lead_to_their_calls(opened: Window) -> None:
     opened.open(f"/usage?{DAY}&view=tags")
     rows(opened, "Usage by tag").filter(has_text="ops").click()
-    expect(opened.page.get_by_label("Tag")).to_have_value("team:ops")
+    expect(opened.page.get_by_label("Tag", exact=True)).to_have_value("team:ops")
     own = [each for each in calls_of(opened) if each["principal"] == "mallory"]
     expect(rows(opened, "Calls")).to_have_count(len(own))
 

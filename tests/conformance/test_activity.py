@@ -30,6 +30,7 @@ def call(
     session: str | None = "run-7",
     agent: str | None = "nightly",
     model: str = "stub-model",
+    provider: str = "stub",
     tags: Mapping[str, str] | None = None,
     total_ms: int = 5,
 ) -> None:
@@ -41,6 +42,7 @@ def call(
         session=session,
         agent=agent,
         model=model,
+        provider=provider,
         tags=tags,
     )
     till.reserve(request_id, hold(cost), told_of=made)
@@ -185,6 +187,48 @@ class TestSessions:
         self, till: Till, wanted: SessionFilter, found: str
     ) -> None:
         await self.fill(till)
+        assert await names(till, wanted) == [tuple(each.split("/")) for each in found.split()]
+
+    @pytest.mark.parametrize(
+        ("wanted", "found"),
+        [
+            (SessionFilter(agent="nightly"), "bob/b alice/a"),
+            (SessionFilter(agent=""), "alice/c"),
+            (SessionFilter(model="small"), "alice/c bob/b alice/a"),
+            (SessionFilter(provider="other"), "alice/c alice/a"),
+            (SessionFilter(provider="other", limit=1), "alice/c"),
+            (SessionFilter(provider="other", principal="bob"), ""),
+            (SessionFilter(model="large", provider="other"), ""),
+            (SessionFilter(agent="nightly", model="small", provider="stub"), "bob/b alice/a"),
+            (SessionFilter(agent="nightly", model="small", order=SessionOrder.DEAREST), "alice/a bob/b"),
+        ],
+    )
+    async def test_they_are_found_by_any_call_of_theirs_and_not_by_the_last_one_alone(
+        self, till: Till, wanted: SessionFilter, found: str
+    ) -> None:
+        for number, (principal, session, agent, model, provider) in enumerate(
+            (
+                ("alice", "a", "nightly", "small", "stub"),
+                ("alice", "a", "nightly", "small", "other"),
+                ("alice", "a", "daily", "large", "stub"),
+                ("bob", "b", "nightly", "small", "stub"),
+                ("bob", "b", "daily", "large", "stub"),
+                ("alice", "c", None, "small", "other"),
+            )
+        ):
+            call(
+                till,
+                f"req_{number}",
+                at=number,
+                principal=principal,
+                session=session,
+                agent=agent,
+                model=model,
+                provider=provider,
+            )
+            if number % 2:
+                await till.flush()
+        await till.flush()
         assert await names(till, wanted) == [tuple(each.split("/")) for each in found.split()]
 
     @pytest.mark.parametrize("order", SessionOrder)

@@ -25,6 +25,7 @@ TABLES = {
     "half_day_tags": "half_day, tag, value",
     "tag_rollups": "hour, tag, value",
     "sessions": "principal, session",
+    "session_parts": "principal, session, agent, model, provider",
 }
 Figures = dict[str, int]
 
@@ -104,6 +105,15 @@ def sessions(calls: Iterable[StoredDecision]) -> dict[tuple[str, str], SessionTo
     return found
 
 
+def parts(calls: Iterable[StoredDecision]) -> set[tuple[str, str, str, str, str]]:
+    """Which session had a call that counts of which agent, model and provider."""
+    return {
+        (each.principal, each.session, each.agent or "", each.model, each.provider)
+        for each, own in ((call.decision, figures(call)) for call in calls)
+        if each.session is not None and any(own.values())
+    }
+
+
 def tags(calls: Iterable[StoredDecision]) -> list[TagTotals]:
     """Sums per tag and value."""
     names = ("requests", "input_tokens", "output_tokens", "cost")
@@ -177,5 +187,11 @@ async def assert_sums_agree(store: Store) -> None:
     assert found == {names: dict(sums) for names, sums in by_names.items()}, "L2: half-days"
     listed = await records.sessions(SessionFilter(limit=1_000_000))
     assert {(each.principal, each.session): each for each in listed} == sessions(calls), "L2: sessions"
+    expected_parts = parts(calls)
+    for agent, model, provider in {each[2:] for each in expected_parts}:
+        wanted = SessionFilter(agent=agent, model=model, provider=provider, limit=1_000_000)
+        assert {(each.principal, each.session) for each in await records.sessions(wanted)} == {
+            each[:2] for each in expected_parts if each[2:] == (agent, model, provider)
+        }, "sessions are found by what they had calls of"
     assert await records.tags(*EVER) == tags(calls), "L2: tags"
     assert await records.latencies(*EVER) == latencies(calls), "L2: latencies"

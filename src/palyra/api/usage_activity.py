@@ -59,19 +59,28 @@ class UsageActivity:
         principal: str | None = None,
         agent: str | None = None,
         model: str | None = None,
+        provider: str | None = None,
     ) -> Response:
         """Sessions with calls in the period, those with the newest call or the ``dearest`` first.
 
-        The figures are those of the whole session. ``next_cursor`` keeps the period.
+        With ``agent``, ``model`` or ``provider``: those with a call of it. The figures are those of the whole
+        session. ``next_cursor`` keeps the period.
         """
         order = _order_of(sort)
-        names = Names(principal, agent, model, None).of(only_principal(caller))
+        names = Names(principal, agent, model, provider).of(only_principal(caller))
         stretch, after = read_stretch(since, until, self._clock.now()), None
         if cursor is not None:
             stretch, place = read_cursor(cursor, sort)
             after = SessionPlace(*place)
         wanted = SessionFilter(
-            names.principal, names.agent, names.model, *stretch, order=order, after=after, limit=limit + 1
+            names.principal,
+            names.agent,
+            names.model,
+            names.provider,
+            *stretch,
+            order=order,
+            after=after,
+            limit=limit + 1,
         )
         found = await self._records.sessions(wanted)
         return JSONResponse(sessions_document(found, wanted, stretch, limit))

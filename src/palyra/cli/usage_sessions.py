@@ -15,6 +15,7 @@ from palyra.cli.usage_options import (
     AgentOption,
     ModelOption,
     PrincipalOption,
+    ProviderOption,
     SinceOption,
     UntilOption,
     period,
@@ -40,12 +41,16 @@ def sessions(
     principal: PrincipalOption = None,
     agent: AgentOption = None,
     model: ModelOption = None,
+    provider: ProviderOption = None,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List sessions with calls in a period, those with the newest call first; their sums are of all calls."""
-    names = {"principal": principal, "agent": agent, "model": model}
+    """List sessions with calls in a period, those with the newest call first; their sums are of all calls.
+
+    With an agent, a model or a provider: those with a call of it.
+    """
+    names = {"principal": principal, "agent": agent, "model": model, "provider": provider}
     page = {"sort": sort, "limit": str(limit), "cursor": cursor}
     document = connect(context, url, key).get("/usage/sessions", **period(since, until), **page, **names)
     emit(document, as_json=as_json, render=lambda console: _print_sessions(console, document))

@@ -20,13 +20,15 @@ class KeptActivity:
     async def sessions(self, wanted: SessionFilter) -> Sequence[SessionTotals]:
         """See ``ActivityRecords.sessions``."""
         after, order = wanted.after, wanted.order
+        parts: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
+        for added in self._kept_sums():
+            for principal, session, *names in added.session_parts:
+                parts.setdefault((principal, session), set()).add((names[0], names[1], names[2]))
         found = [
             each
             for each in self._kept_sessions().values()
-            if all(
-                getattr(wanted, name) in (None, getattr(each, name))
-                for name in ("principal", "agent", "model")
-            )
+            if wanted.principal in (None, each.principal)
+            and any(_is_of(wanted, part) for part in parts[each.principal, each.session])
             and (wanted.since is None or each.last_at >= wanted.since)
             and (wanted.until is None or each.first_at < wanted.until)
             and (after is None or each.place(order) < after)
@@ -66,6 +68,11 @@ class KeptActivity:
                 place = made.principal, made.session
                 found[place] = _merged(found[place], made) if place in found else made
         return found
+
+
+def _is_of(wanted: SessionFilter, part: tuple[str, str, str]) -> bool:
+    asked = wanted.agent, wanted.model, wanted.provider
+    return all(name in (None, has) for name, has in zip(asked, part, strict=True))
 
 
 def _merged(one: SessionTotals, other: SessionTotals) -> SessionTotals:

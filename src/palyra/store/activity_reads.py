@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     Table,
     cast,
+    exists,
     func,
     select,
     tuple_,
@@ -29,7 +30,14 @@ from palyra.lifecycle.activity import (
     SessionTotals,
     TagTotals,
 )
-from palyra.store.schema import half_day_latencies, half_day_tags, latencies, sessions, tag_rollups
+from palyra.store.schema import (
+    half_day_latencies,
+    half_day_tags,
+    latencies,
+    session_parts,
+    sessions,
+    tag_rollups,
+)
 from palyra.store.usage_strips import strips_of_stretch
 
 _COLUMNS = tuple(sessions.c[each.name] for each in fields(SessionTotals))
@@ -116,10 +124,11 @@ def _principals(connection: Connection) -> list[str]:
 def _of_principal(connection: Connection, wanted: SessionFilter, principal: str) -> list[SessionTotals]:
     ordered = sessions.c.last_at if wanted.order is SessionOrder.NEWEST else sessions.c.cost
     query = select(*_COLUMNS).where(sessions.c.principal == principal)
-    for column in ("agent", "model"):
-        value = getattr(wanted, column)
-        if value is not None:
-            query = query.where(sessions.c[column] == value)
+    names = {name: getattr(wanted, name) for name in ("agent", "model", "provider")}
+    parts = [session_parts.c[name] == value for name, value in names.items() if value is not None]
+    if parts:
+        same = [session_parts.c[name] == sessions.c[name] for name in ("principal", "session")]
+        query = query.where(exists().where(*same, *parts))
     if wanted.since is not None:
         query = query.where(sessions.c.last_at >= wanted.since)
     if wanted.until is not None:

@@ -208,6 +208,11 @@ FROM sessions
 """,
     ),
     Rest(
+        "session_parts",
+        ("principal", "session", "agent", "model", "provider"),
+        "SELECT principal, session, agent, model, provider FROM session_parts",
+    ),
+    Rest(
         "changes",
         ("at", "node", "record", "page", "what", "kind", "ref", "actor"),
         "SELECT at, node, record, page, what, kind, ref, actor FROM changes",
@@ -304,6 +309,11 @@ SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(denied), 0), coalesce(
   coalesce(sum(first_at / 1000000), 0), coalesce(sum(last_at / 1000000), 0), min(first_call), max(last_call)
 FROM sessions
 """,
+        "session_parts": """
+SELECT count(*), coalesce(sum(length(agent)), 0), coalesce(sum(length(model)), 0),
+  coalesce(sum(length(provider)), 0)
+FROM session_parts
+""",
         "accounts": ACCOUNT_FIGURES,
         "idempotency": "SELECT count(*), coalesce(sum(finished), 0) FROM idempotency",
         "changes": """
@@ -357,7 +367,7 @@ SELECT EXISTS (SELECT FROM nodes) OR EXISTS (SELECT FROM journal) OR EXISTS (SEL
   OR EXISTS (SELECT FROM keys) OR EXISTS (SELECT FROM approvals) OR EXISTS (SELECT FROM alerts)
   OR EXISTS (SELECT FROM notices) OR EXISTS (SELECT FROM configured) OR EXISTS (SELECT FROM latencies)
   OR EXISTS (SELECT FROM tag_rollups) OR EXISTS (SELECT FROM sessions) OR EXISTS (SELECT FROM half_days)
-  OR EXISTS (SELECT FROM changes)
+  OR EXISTS (SELECT FROM changes) OR EXISTS (SELECT FROM session_parts)
 """
 COPY_NODE: Final = "SELECT name, holder FROM nodes WHERE id = 0"
 OTHER_NODES: Final = "SELECT name FROM nodes WHERE id <> 0 ORDER BY id LIMIT 1"
@@ -373,6 +383,6 @@ SWITCH_RULES: Final = "UPDATE rules SET version = version + 1"
 SWITCH_REVISION: Final = "UPDATE alembic_version SET version_num = $1"
 ANALYZE: Final = """
 ANALYZE journal, documents, decisions, rollups, half_days, latencies, half_day_latencies, tag_rollups,
-  half_day_tags, sessions, accounts, slices,
-  idempotency, approvals, alerts, notices, changes
+  half_day_tags, sessions, session_parts, accounts, slices, idempotency,
+  approvals, alerts, notices, changes
 """

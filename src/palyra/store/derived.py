@@ -1,11 +1,12 @@
 """What calls add to the sums that people ask for. Everything here can be made anew from the calls.
 
-| table         | one row for each                                  | adds up                    |
-|---------------|---------------------------------------------------|----------------------------|
-| `rollups`     | hour, principal, agent, model, provider           | every figure               |
-| `latencies`   | hour, provider, model, class of latency           | calls settled in time      |
-| `tag_rollups` | hour, tag, value                                  | calls, tokens, cost        |
-| `sessions`    | principal, session                                | calls, tokens, cost; its last call |
+| table           | one row for each                            | adds up                            |
+|-----------------|---------------------------------------------|------------------------------------|
+| `rollups`       | hour, principal, agent, model, provider     | every figure                       |
+| `latencies`     | hour, provider, model, class of latency     | calls settled in time              |
+| `tag_rollups`   | hour, tag, value                            | calls, tokens, cost                |
+| `sessions`      | principal, session                          | calls, tokens, cost; its last call |
+| `session_parts` | principal, session, agent, model, provider  | nothing: a session is found by it  |
 
 `half_days`, `half_day_latencies` and `half_day_tags` are the first three by the half-day: reports read those.
 A late settlement comes as the difference to what was counted before, so that each sum stays one of all calls.
@@ -41,6 +42,7 @@ class Derived(NamedTuple):
     tags: list[Row]
     half_day_tags: list[Row]
     sessions: list[Row]
+    session_parts: list[Row]
 
 
 def counted(batch: Iterable[Write]) -> list[Counted]:
@@ -90,6 +92,7 @@ def derived(calls: Sequence[Counted]) -> Derived:
         tags,
         _by_half_day(tags, 3),
         [_session_row(sessions[place]) for place in sorted(sessions)],
+        [(*place, *names) for place in sorted(sessions) for names in _parts(sessions[place])],
     )
 
 
@@ -177,6 +180,11 @@ def _session_row(calls: Sequence[Counted]) -> Row:
         total.output_tokens,
         total.cost,
     )
+
+
+def _parts(calls: Sequence[Counted]) -> Sequence[tuple[str, str, str]]:
+    """Each agent, model and provider of these calls."""
+    return sorted({(cell.agent, cell.model, cell.provider) for _, cell, _ in calls})
 
 
 def _id_of(call: Counted) -> str:

@@ -9,7 +9,7 @@ from palyra.store import sql
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision; a test holds it against Alembic's own word."""
 
 

@@ -60,8 +60,13 @@ def read_call(state: str, decision: bytes, end: bytes | None) -> Counted | None:
 def anew(calls: Sequence[Counted | None], kept: set[tuple[str, str]]) -> Derived:
     """What calls add, but for sessions that stay as they are, and half-days: those are filled from hours."""
     sums = derived([each for each in calls if each is not None])
-    sessions = [row for row in sums.sessions if row[:2] not in kept] if kept else sums.sessions
-    return sums._replace(half_days=[], half_day_latencies=[], half_day_tags=[], sessions=sessions)
+    return sums._replace(
+        half_days=[],
+        half_day_latencies=[],
+        half_day_tags=[],
+        sessions=[row for row in sums.sessions if row[:2] not in kept],
+        session_parts=[row for row in sums.session_parts if row[:2] not in kept],
+    )
 
 
 def rebuild_file(path: Path, progress: Progress = lambda _done, _total: None) -> Rebuilt:

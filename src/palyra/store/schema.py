@@ -217,6 +217,18 @@ sessions = Table(
     Index("sessions_by_cost", "principal", "cost", "session"),
     sqlite_with_rowid=False,
 )
+
+session_parts = Table(
+    "session_parts",
+    metadata,
+    Column("principal", Text, primary_key=True),
+    Column("session", Text, primary_key=True),
+    Column("agent", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""The agents, models and providers that a session had calls of: what it is found by."""
 """``agent`` and ``model`` are those of its last call."""
 
 changes = Table(

@@ -165,6 +165,9 @@ ON CONFLICT DO UPDATE SET
   output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost
 """,
 )
+ADD_SESSION_PARTS: Final = _many(
+    "INSERT INTO session_parts (principal, session, agent, model, provider)", 5, "ON CONFLICT DO NOTHING"
+)
 DERIVED: Final = (
     UPSERT_ROLLUPS,
     UPSERT_HALF_DAYS,
@@ -173,6 +176,7 @@ DERIVED: Final = (
     UPSERT_TAGS,
     UPSERT_HALF_DAY_TAGS,
     UPSERT_SESSIONS,
+    ADD_SESSION_PARTS,
 )
 """In the order of ``Derived``."""
 
@@ -296,6 +300,10 @@ FORGET_SUMS: Final = (
     "DELETE FROM rollups WHERE hour >= ?",
     "DELETE FROM latencies WHERE hour >= ?",
     "DELETE FROM tag_rollups WHERE hour >= ?",
+    """
+DELETE FROM session_parts
+WHERE (principal, session) IN (SELECT principal, session FROM sessions WHERE first_at >= ?)
+""",
     "DELETE FROM sessions WHERE first_at >= ?",
 )
 SESSIONS_KEPT: Final = "SELECT principal, session FROM sessions"

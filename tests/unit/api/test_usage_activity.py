@@ -77,6 +77,20 @@ class TestSessions:
             "cost_usd": "3.0000005",
         }
 
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("provider=stub&principal=alice", ["run/1 ☃"]),
+            ("agent=nightly&model=stub-model&provider=stub", ["run/1 ☃", "<script>", "mine"]),
+            ("provider=other", []),
+            ("agent=", []),
+        ],
+    )
+    def test_they_are_found_by_what_they_had_calls_of(
+        self, filled: Any, query: str, found: list[str]
+    ) -> None:
+        assert [each["session"] for each in items(filled, f"/sessions?{query}")] == found
+
     def test_a_caller_sees_its_own(self, filled: Any) -> None:
         assert [each["session"] for each in items(filled, "/sessions", "caller")] == ["mine"]
         refused = filled.call("GET", f"{BASE}/sessions?principal=alice", "caller")

@@ -42,6 +42,11 @@ def test_a_page_says_how_to_go_on(shell: Shell) -> None:
     assert second["next_cursor"] is None
 
 
+def test_they_are_found_by_provider(shell: Shell) -> None:
+    assert "run/1" in shell.page("sessions", "--provider", "stub")
+    assert "No session" in shell.page("sessions", "--provider", "other")
+
+
 def test_no_session_is_told(shell: Shell) -> None:
     assert "No session" in shell.page("sessions", "--principal", "bob")
 

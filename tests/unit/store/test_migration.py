@@ -273,7 +273,7 @@ async def test_everything_is_there_and_goes_on(tmp_path: Path, more: int) -> Non
     till.close()
     assert verify(path).records == 10 + 2 * more
     with edited(path) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0009",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0010",)]
 
 
 async def test_every_decision_is_read_as_before(tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ async def test_a_shared_ledger_of_the_revision_before_goes_on() -> None:
     url = new_database(empty=True)
     await upgraded(url, "0004")
     await rows(url, "UPDATE rules SET version = 7")
-    assert (await server_revision(Secret(url)), migrate.HEAD) == ("0004", "0009")
+    assert (await server_revision(Secret(url)), migrate.HEAD) == ("0004", "0010")
     with pytest.raises(WrongRevision, match="0004"):
         await Till.on_server(url)
     await upgrade_server(Secret(url))

@@ -490,7 +490,7 @@ class TestSchema:
             assert (
                 connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == schema
             )
-            assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0009",)]
+            assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0010",)]
 
     async def test_a_file_that_another_tool_began_is_completed(self, tmp_path: Path) -> None:
         with edited(tmp_path / "palyra.db") as connection:

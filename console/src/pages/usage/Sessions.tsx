@@ -8,11 +8,10 @@ import { compact, whole } from "@/parts/amounts";
 import { More } from "@/parts/More";
 import { Name } from "@/parts/Name";
 import { itemsOf, PAGED } from "@/parts/pages";
-import type { Filters } from "@/parts/period";
+import { asQuery, type Filters } from "@/parts/period";
 import { Empty, Loaded } from "@/parts/states";
 import { type Column, Table } from "@/parts/Table";
 import { When } from "@/parts/When";
-import { sessionQuery } from "./questions";
 import { SessionCost } from "./SessionCost";
 
 const PAGE = 25;
@@ -49,7 +48,7 @@ export function Sessions({
   const navigate = useNavigate();
   const [sort, setSort] = useState("newest");
   const query = useInfiniteQuery({
-    ...listSessionsInfiniteOptions({ query: { ...sessionQuery(filters), sort, limit: PAGE } }),
+    ...listSessionsInfiniteOptions({ query: { ...asQuery(filters), sort, limit: PAGE } }),
     ...PAGED,
     placeholderData: keepPreviousData,
   });
@@ -75,11 +74,6 @@ export function Sessions({
           {close}
         </Group>
       </Group>
-      {filters.provider !== undefined && (
-        <Text size="sm" c="dimmed">
-          Sessions are not kept by provider: these are those of all providers.
-        </Text>
-      )}
       <Loaded query={query}>
         {(data) => {
           const rows = itemsOf(data);

@@ -26,9 +26,3 @@ export function bucketFilters(search: UsageSearch): Filters {
     ...(pick === undefined ? {} : { [by]: pick }),
   };
 }
-
-/** The same as `/usage/sessions` takes it: sessions are not kept by provider. */
-export function sessionQuery(filters: Filters) {
-  const { provider: _, ...rest } = asQuery(filters);
-  return rest;
-}

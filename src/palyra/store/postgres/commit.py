@@ -223,6 +223,7 @@ def other_sums_parameters(sums: Derived) -> tuple[object, ...]:
         *_with_figures(sums.tags, 3),
         *_with_figures(sums.sessions, 8),
         *_with_figures(sums.half_days, 6),
+        *_columns(sums.session_parts, 5),
     )
 
 

@@ -43,7 +43,7 @@ async def _rebuild(connection: Any, progress: Progress) -> Rebuilt:
     cursor = await connection.cursor(sql.EVERY_CALL)
     while some := await cursor.fetch(CALLS_AT_ONCE):
         sums = anew([await _call(connection, pages, row) for row in some], kept)
-        tables = (sums.rollups, sums.latencies, sums.tags, sums.sessions)
+        tables = (sums.rollups, sums.latencies, sums.tags, sums.sessions, sums.session_parts)
         for statement, rows in zip(sql.ADD_SUMS, tables, strict=True):
             if rows:
                 await connection.executemany(statement, rows)

@@ -1,6 +1,6 @@
 """Every SQL statement of the PostgreSQL adapter, static and named. Parameters are bound, never pasted.
 
-The functions that they call are made by revisions 0003, 0004 and 0008.
+The functions that they call are made by revisions 0003, 0004 and 0010.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ SELECT n, short, posted, shadow_posted, claimed, folded, shadow_folded, given FR
   $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
   $43, $44, $45, $46, $47, $48, $49, $50, $51, $52, $53, $54, $55, $56,
   $57, $58, $59, $60, $61, $62, $63, $64, $65, $66, $67, $68, $69, $70,
-  $71, $72, $73, $74
+  $71, $72, $73, $74, $75, $76, $77, $78, $79
 )
 """
 VIEW: Final = "SELECT n, posted, shadow_posted, claimed, free FROM palyra_view($1, $2, $3, $4, $5)"
@@ -105,13 +105,18 @@ EVERY_CALL: Final = """
 SELECT state, node, page, place, end_page, end_place FROM decisions ORDER BY request_id
 """
 LOCK_SUMS: Final = """
-LOCK TABLE nodes, rollups, half_days, latencies, half_day_latencies, tag_rollups, half_day_tags, sessions
+LOCK TABLE nodes, rollups, half_days, latencies, half_day_latencies, tag_rollups, half_day_tags, sessions,
+  session_parts
 IN EXCLUSIVE MODE
 """
 FORGET_SUMS: Final = (
     "DELETE FROM rollups WHERE hour >= $1",
     "DELETE FROM latencies WHERE hour >= $1",
     "DELETE FROM tag_rollups WHERE hour >= $1",
+    """
+DELETE FROM session_parts p USING sessions s
+WHERE (p.principal, p.session) = (s.principal, s.session) AND s.first_at >= $1
+""",
     "DELETE FROM sessions WHERE first_at >= $1",
 )
 SESSIONS_KEPT: Final = "SELECT principal, session FROM sessions"
@@ -186,6 +191,10 @@ ON CONFLICT (principal, session) DO UPDATE SET
   requests = s.requests + excluded.requests, denied = s.denied + excluded.denied,
   failed = s.failed + excluded.failed, input_tokens = s.input_tokens + excluded.input_tokens,
   output_tokens = s.output_tokens + excluded.output_tokens, cost = s.cost + excluded.cost
+""",
+    """
+INSERT INTO session_parts (principal, session, agent, model, provider) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING
 """,
 )
 """For calls that are counted anew: in the order of ``Derived``, but for half-days, which are filled."""
@@ -392,7 +401,10 @@ DROP_OLD_CHANGES: Final = """
 DELETE FROM changes AS c
 WHERE at < $1 AND NOT EXISTS (SELECT FROM journal WHERE journal.node = c.node AND journal.seq = c.page)
 """
-DROP_OLD_SESSIONS: Final = "DELETE FROM sessions WHERE last_at < $1"
+DROP_OLD_SESSIONS: Final = """
+WITH gone AS (DELETE FROM sessions WHERE last_at < $1 RETURNING principal, session)
+DELETE FROM session_parts p USING gone WHERE (p.principal, p.session) = (gone.principal, gone.session)
+"""
 ONE_AT_A_TIME: Final = "SELECT pg_try_advisory_xact_lock(7207190014)"
 # Partitions are made and dropped under locks for which commits would wait as long as we do.
 LOCK_BRIEFLY: Final = "SET lock_timeout = '500ms'"
