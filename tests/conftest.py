@@ -1,5 +1,6 @@
 """Fixtures that every suite may use: the stub provider, the real daemon, the real model."""
 
+import signal
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -27,8 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell the harness."""
+    """Tell the harness, and let programs be interrupted."""
     choose_database(postgres=bool(config.getoption("--postgres")))
+    # Whoever starts the tests in the background has Ctrl+C ignored, by all that tests start as well.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
