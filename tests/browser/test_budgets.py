@@ -127,18 +127,43 @@ def test_a_budget_is_tried_as_one_types_made_changed_and_has_a_history(admin: Wi
     expect(card(admin, "agents-tight")).to_have_count(0)
 
 
-def test_who_was_too_slow_is_told_and_overwrites_nothing(admin: Window, world: World) -> None:
+def test_a_change_of_somebody_else_is_told_and_takes_nothing_that_was_typed(
+    admin: Window, world: World
+) -> None:
     world.daemon.api.post("/budgets", budget("contested", "1.00"))
     page = admin.page
     admin.open("/budgets/contested?view=edit")
-    page.get_by_label("Hard limit, in USD").fill("2.00")
-    expect(page.get_by_role("button", name="Save as a new version")).to_be_enabled()
-    admin.page.route("**/api/v1/events", lambda route: route.abort())
+    limit, save = page.get_by_label("Hard limit, in USD"), page.get_by_role("button", name="Save as a new")
+    limit.fill("2.00")
+    expect(save).to_be_enabled()
     world.daemon.api.request("PUT", "/budgets/contested", budget("contested", "3.00"))
+    expect(page.get_by_role("alert").get_by_text("is at version 2 now")).to_be_visible()
+    expect(limit).to_have_value("2.00")
+    expect(save).to_be_disabled()
+    page.get_by_role("button", name="Begin again with version 2").click()
+    expect(limit).to_have_value("3.00")
+    limit.fill("2.50")
+    save.click()
+    expect(page.get_by_text("is in force, version 3")).to_be_visible()
+    assert admin.api("/budgets/contested")["hard_limit"] == "2.50"
+
+
+def test_who_was_too_slow_overwrites_nothing(admin: Window, world: World) -> None:
+    world.daemon.api.post("/budgets", budget("late", "1.00"))
+    page = admin.page
+    # As for who is not told in time: without events, the page knows what it was opened with.
+    page.route("**/api/v1/events", lambda route: route.abort())
+    admin.open("/budgets/late?view=edit")
+    limit, save = page.get_by_label("Hard limit, in USD"), page.get_by_role("button", name="Save as a new")
+    limit.fill("2.00")
+    expect(save).to_be_enabled()
+    world.daemon.api.request("PUT", "/budgets/late", budget("late", "3.00"))
     admin.refused.add(412)
-    page.get_by_role("button", name="Save as a new version").click()
+    save.click()
     expect(page.get_by_role("alert").get_by_text("not at version")).to_be_visible()
-    assert admin.api("/budgets/contested")["hard_limit"] == "3.00"
+    expect(page.get_by_role("alert").get_by_text("is at version 2 now")).to_be_visible()
+    assert admin.api("/budgets/late")["hard_limit"] == "3.00"
+    page.unroute("**/api/v1/events")
 
 
 def test_more_can_be_asked_for_before_a_call_is_stopped(admin: Window) -> None:

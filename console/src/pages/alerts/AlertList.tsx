@@ -9,7 +9,7 @@ import { itemsOf, PAGED } from "@/parts/pages";
 import { Empty, Loaded } from "@/parts/states";
 import { useMay } from "@/session/session";
 import { AlertCard } from "./AlertCard";
-import { type AlertsSearch, alertsQuery, lookAgain, STATES } from "./search";
+import { type AlertsSearch, alertsQuery, STATES } from "./search";
 import { KINDS } from "./words";
 
 const route = getRouteApi("/alerts");
@@ -95,7 +95,6 @@ export function AlertList() {
   const messages = useQuery({
     ...listNoticesOptions({ query: { limit: MESSAGES_READ } }),
     enabled: viewer,
-    refetchInterval: ({ state }) => lookAgain(state.data?.items ?? []),
   });
   const about = (id: string): NoticeShown[] =>
     (messages.data?.items ?? []).filter((notice) => notice.alert_id === id);

@@ -14,7 +14,7 @@ import { Empty, Loaded } from "@/parts/states";
 import { type Column, Table } from "@/parts/Table";
 import { When } from "@/parts/When";
 import { useMay } from "@/session/session";
-import { lookAgain, MESSAGE_STATES } from "./search";
+import { MESSAGE_STATES } from "./search";
 
 const route = getRouteApi("/alerts");
 
@@ -93,7 +93,6 @@ export function MessageList() {
     ...listNoticesInfiniteOptions({ query: state === "any" ? {} : { state } }),
     ...PAGED,
     placeholderData: keepPreviousData,
-    refetchInterval: ({ state: { data } }) => lookAgain(data ? itemsOf(data) : []),
   });
   return (
     <Stack>

@@ -22,13 +22,6 @@ export const MESSAGE_STATES = [
 ] as const;
 export type MessageState = (typeof MESSAGE_STATES)[number]["value"];
 
-const UNDER_WAY_MS = 3_000;
-
-/** When to look again at messages: soon while some are on their way, as no event tells of them. */
-export function lookAgain(notices: readonly { state: string }[]): number | false {
-  return notices.some((notice) => notice.state === "waiting") ? UNDER_WAY_MS : false;
-}
-
 /** Which alerts are listed (the open ones, where nothing is said), or which messages about them. */
 export interface AlertsSearch {
   view?: View;

@@ -111,7 +111,7 @@ export function BudgetPage() {
                   </Group>
                 </Alert>
               ) : (
-                <PolicyForm key={found.policy.version} edited={found.policy} />
+                <PolicyForm key={found.policy.id} current={found.policy} />
               )
             }
           </Loaded>

@@ -8,7 +8,7 @@ export function NewBudgetPage() {
       title="New budget"
       about="Nothing changes before you save; the preview replays what was really called"
     >
-      <PolicyForm edited={null} />
+      <PolicyForm current={null} />
     </Page>
   );
 }

@@ -7,6 +7,7 @@ import { useState } from "react";
 import { ApiProblem, messageOf } from "@/api/problem";
 import type { PolicyBody, PolicyShown } from "@/client";
 import { createBudgetMutation, putBudgetMutation } from "@/client/@tanstack/react-query.gen";
+import { shows } from "@/live/topics";
 import { useMay } from "@/session/session";
 import { useCheck } from "./check";
 import { type Draft, documentOf, draftOf, NEW } from "./draft";
@@ -22,9 +23,13 @@ import { Preview } from "./Preview";
 
 const PAUSE_MS = 350;
 
-/** Makes a budget, or changes `edited`: checked as one types, with what it would have done beside it. */
-export function PolicyForm({ edited }: { edited: PolicyShown | null }) {
-  const [draft, setDraft] = useState<Draft>(() => (edited ? draftOf(edited) : NEW));
+/**
+ * Makes a budget, or changes the `current` one: checked as one types, with what it would have done beside it.
+ * What is typed stays when somebody else changes the budget meanwhile; `edited` is the version it began from.
+ */
+export function PolicyForm({ current }: { current: PolicyShown | null }) {
+  const [edited, setEdited] = useState(current);
+  const [draft, setDraft] = useState<Draft>(() => (current ? draftOf(current) : NEW));
   const [touched, setTouched] = useState<ReadonlySet<string>>(new Set());
   const document = documentOf(draft);
   const [settled] = useDebouncedValue(JSON.stringify(document), PAUSE_MS);
@@ -33,6 +38,13 @@ export function PolicyForm({ edited }: { edited: PolicyShown | null }) {
   const saving = useSaving(edited);
   const refused = saving.error instanceof ApiProblem ? saving.error : null;
 
+  const isOvertaken = current?.version !== edited?.version && !saving.isPending && !saving.isSuccess;
+  const beginAnew = () => {
+    setEdited(current);
+    setDraft(current ? draftOf(current) : NEW);
+    setTouched(new Set());
+    saving.reset();
+  };
   const change = (part: Partial<Draft>) => {
     setDraft((before) => ({ ...before, ...part }));
     setTouched((before) => new Set([...before, ...Object.keys(part)]));
@@ -85,14 +97,26 @@ export function PolicyForm({ edited }: { edited: PolicyShown | null }) {
             {saving.error && (
               <Alert color="red" role="alert" title="Not saved">
                 {messageOf(saving.error)}
-                {refused?.status === 412 && " Load the page again to see what it is now."}
+              </Alert>
+            )}
+            {isOvertaken && (
+              <Alert color="yellow" role="alert" title={`This budget is at version ${current?.version} now`}>
+                <Stack gap="xs" align="flex-start">
+                  <Text size="sm">
+                    Somebody changed it while you were at it. What you wrote is still here, and cannot be
+                    saved over the change.
+                  </Text>
+                  <Button size="xs" variant="default" onClick={beginAnew}>
+                    Begin again with version {current?.version}
+                  </Button>
+                </Stack>
               </Alert>
             )}
             <Group justify="flex-end">
               <Text size="sm" c="dimmed" aria-live="polite">
                 {good ? "" : open[0] && `${open[0].field}: ${open[0].detail}`}
               </Text>
-              <Button type="submit" disabled={!good || !admin} loading={saving.isPending}>
+              <Button type="submit" disabled={!good || !admin || isOvertaken} loading={saving.isPending}>
                 {edited ? "Save as a new version" : "Create the budget"}
               </Button>
             </Group>
@@ -126,6 +150,7 @@ function useSaving(edited: PolicyShown | null) {
             headers: { "If-Match": `"${edited.version}"` },
             body,
           }),
+    onError: () => queries.invalidateQueries({ predicate: (query) => shows(query, ["budgets"]) }),
     onSuccess: async (policy) => {
       notifications.show({
         color: "green",
