@@ -2,12 +2,15 @@
 
 import asyncio
 
+from msgspec import structs
+
 from fakes.gateways import join
 from fakes.records import NOON, FakeClock
-from fakes.stored import alert, approval, decided, granted, resolved, seen
+from fakes.stored import alert, approval, decided, granted, notice, resolved, seen
 from fakes.till import Till, decision, hold
 from harness import postgres
-from palyra.core.instant import Instant
+from palyra.alerts.alert import NoticeState
+from palyra.core.instant import NANOSECONDS, Instant
 from palyra.lifecycle.topics import StoredFigures
 
 
@@ -66,6 +69,22 @@ async def test_alerts_move_when_one_is_raised_counted_or_resolved(till: Till) ->
     await watcher.moved()
     for made in (first := alert("alr_1"), again := seen(first), resolved(again), alert("alr_2", cause="two")):
         await records.save_alert(made, (), None)
+        assert await watcher.moved() == {"alerts"}
+
+
+async def test_alerts_move_when_a_message_about_one_is_tried_sent_or_given_up(till: Till) -> None:
+    records, watcher = till.store.records, Watcher(till)
+    about = alert("alr_1")
+    first, second = notice("ntc_1", about), notice("ntc_2", about)
+    await records.save_alert(about, (first, second), None)
+    await watcher.moved()
+    later = Instant(NOON + 60 * NANOSECONDS)
+    tried = structs.replace(first, version=2, due_at=later)
+    sent = structs.replace(tried, version=3, state=NoticeState.SENT, sent_at=later)
+    gone = structs.replace(second, version=2, state=NoticeState.DEAD)
+    again = structs.replace(gone, version=3, state=NoticeState.WAITING)
+    for made in (tried, sent, gone, again):
+        await records.save_notice(made)
         assert await watcher.moved() == {"alerts"}
 
 

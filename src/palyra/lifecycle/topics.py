@@ -22,7 +22,7 @@ class StoredFigures(NamedTuple):
     """Each is another one once something stored of its kind is, at whatever gateway. They mean nothing else.
 
     ``calls``: a call was let through, refused, or ended. ``approvals``: one was made or changed while it was
-    open, or its time is over. ``alerts``: one was raised or changed.
+    open, or its time is over. ``alerts``: one was raised or changed, or a message about one.
     """
 
     calls: int

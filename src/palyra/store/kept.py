@@ -163,7 +163,8 @@ class KeptRecords:
     async def figures(self, now: Instant) -> StoredFigures:
         """See ``FigureRecords.figures``."""
         approvals = [(each.id, each.version) for each in await self.open_approvals(now)]
-        alerts = [(each.id, each.version) for each in self.kept.alerts.values()]
+        told = (*self.kept.alerts.values(), *self.kept.notices.values())
+        alerts = [(each.id, each.version) for each in told]
         last = max(self.kept.approvals, default=None)
         return StoredFigures(self._calls_kept(), (last, *approvals), tuple(alerts))
 

@@ -278,7 +278,8 @@ SELECT 0, seq, body FROM journal WHERE seq IN (SELECT json_extract(value, '$[1]'
 """,
     # Through indexes only: closed approvals and alerts that are over may be many.
     "figures": """
-SELECT calls, last_approval, open_approvals, approval_versions, last_alert, firing, alert_versions, over_at
+SELECT calls, last_approval, open_approvals, approval_versions, last_alert, firing, alert_versions, over_at,
+  waiting, due_at, sent_at
 FROM (SELECT coalesce(max(page), 0) AS calls FROM documents),
   (SELECT max(id) AS last_approval FROM approvals),
   (SELECT count(*) AS open_approvals, sum(version) AS approval_versions
@@ -286,7 +287,10 @@ FROM (SELECT coalesce(max(page), 0) AS calls FROM documents),
   (SELECT max(id) AS last_alert FROM alerts),
   (SELECT count(*) AS firing, sum(version) AS alert_versions
    FROM alerts INDEXED BY alerts_firing WHERE state = 'firing'),
-  (SELECT max(over_at) AS over_at FROM alerts INDEXED BY alerts_over)
+  (SELECT max(over_at) AS over_at FROM alerts INDEXED BY alerts_over),
+  (SELECT count(*) AS waiting, max(due_at) AS due_at
+   FROM notices INDEXED BY notices_due WHERE state = 'waiting'),
+  (SELECT max(over_at) AS sent_at FROM notices INDEXED BY notices_over)
 """,
     "sign_in": """
 SELECT token_sha256, key_id, seal, signed_in_at, expires_at FROM sign_ins WHERE token_sha256 = ?

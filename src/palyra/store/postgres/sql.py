@@ -366,12 +366,15 @@ SELECT node, seq, body FROM (
 """,
     # Every commit of every gateway moves the number of its next page of documents.
     "figures": """
-SELECT n.calls, r.approvals, o.open_approvals, o.versions, a.last_alert, f.firing, f.versions, a.over_at
+SELECT n.calls, r.approvals, o.open_approvals, o.versions, a.last_alert, f.firing, f.versions, a.over_at,
+  w.waiting, w.due_at, s.sent_at
 FROM (SELECT coalesce(sum(next_page), 0)::bigint AS calls FROM nodes) AS n,
   (SELECT approvals FROM rules) AS r,
   (SELECT count(*) AS open_approvals, sum(version) AS versions FROM approvals WHERE open_until > $1) AS o,
   (SELECT max(id) AS last_alert, max(over_at) AS over_at FROM alerts) AS a,
-  (SELECT count(*) AS firing, sum(version) AS versions FROM alerts WHERE state = 'firing') AS f
+  (SELECT count(*) AS firing, sum(version) AS versions FROM alerts WHERE state = 'firing') AS f,
+  (SELECT count(*) AS waiting, max(due_at) AS due_at FROM notices WHERE state = 'waiting') AS w,
+  (SELECT max(over_at) AS sent_at FROM notices) AS s
 """,
     "sign_in": """
 SELECT token_sha256, key_id, seal, signed_in_at, expires_at FROM sign_ins WHERE token_sha256 = $1
