@@ -58,6 +58,7 @@ SESSIONS = (
     "output_tokens",
     "cost",
 )
+SESSION_PARTS = ("principal", "session", "agent", "model", "provider")
 TEAMS, MODELS, PROVIDERS, CUSTOMERS = 5, 10, 3, 100
 CALLS_PER_SESSION = 100
 MONTH_DAYS = 30
@@ -146,6 +147,16 @@ def sessions(month: Month) -> Iterator[Row]:
         )
 
 
+def session_parts(month: Month) -> Iterator[Row]:
+    """Each session has one agent and two models."""
+    count = max(1, month.calls // CALLS_PER_SESSION)
+    for number in range(count):
+        agent = number % month.agents
+        for model in (number % MODELS, (number + 3) % MODELS):
+            names = f"agent-{agent:03}", f"model-{model}", f"provider-{model % PROVIDERS}"
+            yield f"team-{agent % TEAMS}", f"run-{number}", *names
+
+
 def fill_file(path: Path, month: Month) -> int:
     """Make a SQLite ledger with nothing but these sums; how many cells there are in the last 30 days."""
     migrate(path)
@@ -171,13 +182,13 @@ def fill_server(url: str, month: Month) -> None:
         connection = await asyncpg.connect(url)
         try:
             for table, columns, rows in _tables(month):
-                nodes = () if table == "sessions" else ("node",)
+                nodes = () if table.startswith("session") else ("node",)
                 made = ((*row, *(1 for _ in nodes)) for row in rows)
                 await connection.copy_records_to_table(table, records=made, columns=(*columns, *nodes))
             for statement in shared_sql.FILL_HALF_DAYS:
                 await connection.execute(statement)
-            await connection.execute("ANALYZE rollups, half_days, latencies, tag_rollups, sessions")
-            await connection.execute("ANALYZE half_day_latencies, half_day_tags")
+            await connection.execute("ANALYZE rollups, half_days, latencies, tag_rollups")
+            await connection.execute("ANALYZE half_day_latencies, half_day_tags, sessions, session_parts")
         finally:
             await connection.close()
 
@@ -190,6 +201,7 @@ def _tables(month: Month) -> Sequence[tuple[str, Sequence[str], Iterable[Row]]]:
         ("latencies", LATENCIES, latencies(month)),
         ("tag_rollups", TAGS, tags(month)),
         ("sessions", SESSIONS, sessions(month)),
+        ("session_parts", SESSION_PARTS, session_parts(month)),
     )
 
 

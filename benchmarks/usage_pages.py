@@ -70,6 +70,8 @@ PAGES: Mapping[str, str] = {
     "agents, 24 hours": "agents?since=24h",
     "sessions": "sessions?since=30d",
     "sessions of one model, dearest first": "sessions?since=30d&model=model-3&sort=dearest",
+    "sessions of one agent and provider": "sessions?since=30d&agent=agent-003&provider=provider-0",
+    "sessions of a day 25 days ago": "sessions?since=1d&until=25d",
     "tags": "tags?since=30d",
     "latencies": "latencies?since=30d",
     "insights": "insights?since=30d",

@@ -195,3 +195,5 @@ async def assert_sums_agree(store: Store) -> None:
         }, "sessions are found by what they had calls of"
     assert await records.tags(*EVER) == tags(calls), "L2: tags"
     assert await records.latencies(*EVER) == latencies(calls), "L2: latencies"
+    all_latencies = sum((Counter(each.calls) for each in latencies(calls)), Counter[int]())
+    assert await records.all_latencies(*EVER) == all_latencies, "L2: latencies of all"

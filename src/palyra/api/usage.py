@@ -124,7 +124,7 @@ class Usage:
         totals = await self._records.usage_groups(names.within(stretch), groups)
         latencies = None
         if names.has_latencies:
-            latencies = await self._records.latencies(*stretch, names.provider, names.model)
+            latencies = await self._records.all_latencies(*stretch, names.provider, names.model)
         return Period(totals, latencies)
 
     def _lister(self, view: str) -> Handler:

@@ -115,3 +115,9 @@ class ActivityRecords(Protocol):
         Of one provider, one model, or both, where they are said.
         """
         ...
+
+    async def all_latencies(
+        self, since: Instant, until: Instant, provider: str | None = None, model: str | None = None
+    ) -> Mapping[int, int]:
+        """The same counts of all these models and providers together."""
+        ...

@@ -1,7 +1,6 @@
 """Rollup sums as a JSON document: a total and its groups, the dearest first."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ from palyra.reports.routing import percent
 from palyra.reports.stretch import Stretch
 
 if TYPE_CHECKING:
-    from palyra.lifecycle.activity import LatencyCounts
     from palyra.lifecycle.running import RunningTotals
     from palyra.lifecycle.usage import UsageTotals
 
@@ -48,15 +46,12 @@ class Period:
     """Sums of a stretch, by group or of all, and its calls by latency: None where they cannot be told."""
 
     totals: Sequence["UsageTotals"]
-    latencies: Sequence["LatencyCounts"] | None
+    latencies: Mapping[int, int] | None
 
     @property
     def p95_ms(self) -> int | None:
         """The latency that 95 of 100 calls did not exceed, at most an eighth off; None without calls."""
-        calls: Counter[int] = Counter()
-        for each in self.latencies or ():
-            calls.update(each.calls)
-        return quantile_ms(calls, _P95)
+        return quantile_ms(self.latencies or {}, _P95)
 
 
 def parse_groups(text: str) -> tuple[str, ...]:

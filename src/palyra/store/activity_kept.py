@@ -1,7 +1,7 @@
 """Sessions, tags and latencies in memory, summed up from the writes that a database would store."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import add
 
@@ -59,6 +59,15 @@ class KeptActivity:
                 if since <= hour < until and provider in (None, names[0]) and model in (None, names[1]):
                     counts.setdefault((names[0], names[1]), Counter())[bucket] += calls
         return [LatencyCounts(*names, dict(counts[names])) for names in sorted(counts)]
+
+    async def all_latencies(
+        self, since: Instant, until: Instant, provider: str | None = None, model: str | None = None
+    ) -> Mapping[int, int]:
+        """See ``ActivityRecords.all_latencies``."""
+        counts: Counter[int] = Counter()
+        for each in await self.latencies(since, until, provider, model):
+            counts.update(each.calls)
+        return counts
 
     def _kept_sessions(self) -> dict[tuple[str, str], SessionTotals]:
         found: dict[tuple[str, str], SessionTotals] = {}

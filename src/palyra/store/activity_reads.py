@@ -73,10 +73,7 @@ def count_latencies(
     connection: Connection, since: Instant, until: Instant, provider: str | None, model: str | None
 ) -> Sequence[LatencyCounts]:
     """See ``ActivityRecords.latencies``."""
-    named = {"provider": provider, "model": model}
-    wanted = {name: value for name, value in named.items() if value is not None}
-    columns = ("provider", "model", "bucket", "calls")
-    found = _within(since, until, (latencies, half_day_latencies), columns, wanted)
+    found = _latencies_within(since, until, ("provider", "model", "bucket", "calls"), provider, model)
     names = found.c.provider, found.c.model
     query = (
         select(*names, found.c.bucket, cast(func.sum(found.c.calls), BigInteger).label("calls"))
@@ -88,6 +85,25 @@ def count_latencies(
         LatencyCounts(provider, model, {row.bucket: row.calls for row in group})
         for (provider, model), group in groupby(rows, key=lambda row: (row.provider, row.model))
     ]
+
+
+def count_all_latencies(
+    connection: Connection, since: Instant, until: Instant, provider: str | None, model: str | None
+) -> Mapping[int, int]:
+    """See ``ActivityRecords.all_latencies``."""
+    found = _latencies_within(since, until, ("bucket", "calls"), provider, model)
+    query = select(found.c.bucket, cast(func.sum(found.c.calls), BigInteger).label("calls")).group_by(
+        found.c.bucket
+    )
+    return {row.bucket: row.calls for row in connection.execute(query)}
+
+
+def _latencies_within(
+    since: Instant, until: Instant, columns: Sequence[str], provider: str | None, model: str | None
+) -> FromClause:
+    named = {"provider": provider, "model": model}
+    wanted = {name: value for name, value in named.items() if value is not None}
+    return _within(since, until, (latencies, half_day_latencies), columns, wanted)
 
 
 def _within(

@@ -183,6 +183,18 @@ class StoredRecords(JournaledRecords):
 
         return await self._ask(question)
 
+    async def all_latencies(
+        self, since: Instant, until: Instant, provider: str | None = None, model: str | None = None
+    ) -> Mapping[int, int]:
+        """See ``ActivityRecords.all_latencies``."""
+
+        def question(connection: "Connection") -> Mapping[int, int]:
+            from palyra.store import activity_reads
+
+            return activity_reads.count_all_latencies(connection, since, until, provider, model)
+
+        return await self._ask(question)
+
     async def usage(self, since: Instant, until: Instant, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         """See ``Records.usage``."""
 

@@ -1,23 +1,26 @@
 """Reports over the rollups as SQLAlchemy Core selects: one statement each, so that its figures agree.
 
-Each reads half-days, and hours at the edges, once, by their primary key; never calls (W50).
+Each reads half-days, and hours at the edges, once, by their primary key; never calls (W50). A statement is
+put together once for each shape of a question, with parameters for the rest: that takes as long as to run it.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     ColumnElement,
     Connection,
     RowMapping,
     Select,
     Text,
     and_,
+    bindparam,
     cast,
     false,
     func,
-    literal,
     or_,
     select,
     tuple_,
@@ -48,6 +51,20 @@ _COUNTED = ("requests", "denied", "failed")
 """Whatever is counted is one of these."""
 _SIGNS = 9
 """How many pairs of signs (-1, 0, 1) there are."""
+_SHAPES_KEPT = 512
+
+
+class _Shape(NamedTuple):
+    """What the statement of a question depends on; all else are its parameters.
+
+    ``strips`` says of each whether it is of half-days, and whether it has gaps. ``is_corrected``: some rows
+    count for other buckets than those that they are in.
+    """
+
+    by: tuple[str, ...]
+    strips: tuple[tuple[bool, bool], ...]
+    named: tuple[str, ...]
+    is_corrected: bool
 
 
 def usage(
@@ -69,46 +86,91 @@ def groups(connection: Connection, wanted: UsageFilter, group_by: Sequence[str])
         names = [rollups.c[name] for name in group_by]
         query = select(*names, *_sums(rollups)).where(_matches(wanted)).group_by(*names)
         query = query.having(_is_counted(rollups)).order_by(func.sum(rollups.c.cost).desc(), *names)
+        found = connection.execute(query)
     else:
-        cells = _cells(wanted, group_by, strips_of_stretch(wanted.since, wanted.until)).subquery("cells")
-        query = select(cells).order_by(cells.c.cost.desc(), *(cells.c[name] for name in group_by))
-    return [_totals(row, group_by) for row in connection.execute(query).mappings()]
+        strips = strips_of_stretch(wanted.since, wanted.until)
+        shape = _shape(wanted, group_by, strips)
+        found = connection.execute(_groups_query(shape), _parameters(wanted, strips))
+    return [_totals(row, group_by) for row in found.mappings()]
+
+
+@lru_cache(_SHAPES_KEPT)
+def _groups_query(shape: _Shape) -> Select[*tuple[Any, ...]]:
+    cells = _cells(shape).subquery("cells")
+    return select(cells).order_by(cells.c.cost.desc(), *(cells.c[name] for name in shape.by))
 
 
 def series(
     connection: Connection, wanted: UsageFilter, runs: Sequence[HourRun], top: UsageTop | None
 ) -> Sequence[UsageCell]:
     """See ``UsageRecords.usage_series``."""
-    by = () if top is None else (top.by,)
-    cells = _cells(wanted, by, strips_of_buckets(wanted.since, wanted.until, runs)).cte("cells")
+    strips = strips_of_buckets(wanted.since, wanted.until, runs)
+    values = _parameters(wanted, strips)
     if top is None:
-        found = connection.execute(select(cells)).mappings()
+        found = connection.execute(_buckets_query(_shape(wanted, (), strips)), values).mappings()
         return [UsageCell(row["bucket"], None, _totals(row, ())) for row in found]
-    name = cells.c[top.by]
+    query = _series_query(_shape(wanted, (top.by,), strips), top.figure)
+    found = connection.execute(query, values | {"top": top.count}).mappings()
+    return [UsageCell(row["bucket"], row["name"], _totals(row, ())) for row in found]
+
+
+@lru_cache(_SHAPES_KEPT)
+def _buckets_query(shape: _Shape) -> Select[*tuple[Any, ...]]:
+    return select(_cells(shape).cte("cells"))
+
+
+@lru_cache(_SHAPES_KEPT)
+def _series_query(shape: _Shape, figure: UsageFigure) -> Select[*tuple[Any, ...]]:
+    cells = _cells(shape).cte("cells")
+    name = cells.c[shape.by[0]]
     largest = (
         select(name.label("name"))
         .group_by(name)
-        .order_by(func.sum(_figure(cells, top.figure)).desc(), name)
-        .limit(top.count)
+        .order_by(func.sum(_figure(cells, figure)).desc(), name)
+        .limit(_number("top"))
         .cte("largest")
     )
-    query = (
+    return (
         select(cells.c.bucket, largest.c.name, *_sums(cells))
         .select_from(cells.outerjoin(largest, largest.c.name == name))
         .group_by(cells.c.bucket, largest.c.name)
     )
-    found = connection.execute(query).mappings()
-    return [UsageCell(row["bucket"], row["name"], _totals(row, ())) for row in found]
 
 
 def rows(connection: Connection, question: UsageRows) -> UsagePage:
     """See ``UsageRecords.usage_rows``."""
     wanted, spark = question.wanted, question.spark
-    found = _found(wanted, question.by, strips_of_stretch(wanted.since, wanted.until, spark))
-    cells = _by_bucket(found, question.by, found.c.mark // _SIGNS).add_columns(_last_hour(found)).cte("cells")
-    names = [cells.c[name] for name in question.by]
-    drawn = _figure(cells, question.order or UsageFigure.COST)
-    point = cast(cells.c.bucket, Text) + ":" + cast(drawn, Text)
+    strips = strips_of_stretch(wanted.since, wanted.until, spark)
+    values = _parameters(wanted, strips) | {"limit": question.limit}
+    figure, texts = (None, ()) if question.after is None else question.after
+    values |= {"after_figure": figure} if figure is not None else {}
+    values |= {f"after_{name}": text for name, text in zip(question.by, texts, strict=False)}
+    shape = _shape(wanted, question.by, strips)
+    query = _rows_query(shape, question.order, question.after is not None, figure is not None)
+    answer = connection.execute(query, values).mappings().all()
+    page = [
+        UsageRow(
+            _totals(row, question.by),
+            Instant(row["last_hour"]),
+            {} if spark is None else _points(row["spark"]),
+        )
+        for row in answer
+    ]
+    return UsagePage(page, answer[0]["all_cost"] if answer else 0)
+
+
+@lru_cache(_SHAPES_KEPT)
+def _rows_query(
+    shape: _Shape, order: UsageFigure | None, has_after: bool, has_figure: bool
+) -> Select[*tuple[Any, ...]]:
+    """``has_after``: the rows behind a place, by its values and not by its number.
+
+    So rows that come in between move none.
+    """
+    found = _found(shape)
+    cells = _by_bucket(found, shape.by, found.c.mark // _SIGNS).add_columns(_last_hour(found)).cte("cells")
+    names = [cells.c[name] for name in shape.by]
+    point = cast(cells.c.bucket, Text) + ":" + cast(_figure(cells, order or UsageFigure.COST), Text)
     listed = (
         select(
             *names,
@@ -120,17 +182,17 @@ def rows(connection: Connection, question: UsageRows) -> UsagePage:
         .cte("listed")
     )
     cost = select(cast(func.coalesce(func.sum(cells.c.cost), 0), BigInteger)).scalar_subquery()
-    query = _page(select(listed, cost.label("all_cost")), listed, question)
-    answer = connection.execute(query).mappings().all()
-    page = [
-        UsageRow(
-            _totals(row, question.by),
-            Instant(row["last_hour"]),
-            {} if spark is None else _points(row["spark"]),
-        )
-        for row in answer
-    ]
-    return UsagePage(page, answer[0]["all_cost"] if answer else 0)
+    query = select(listed, cost.label("all_cost"))
+    told = [listed.c[name] for name in shape.by]
+    figure = None if order is None else _figure(listed, order)
+    if has_after:
+        behind: ColumnElement[bool] = tuple_(*told) > tuple_(*(_text(f"after_{name}") for name in shape.by))
+        if figure is not None and has_figure:
+            value = _number("after_figure")
+            behind = or_(figure < value, and_(figure == value, behind))
+        query = query.where(behind)
+    ordered = told if figure is None else [figure.desc(), *told]
+    return query.order_by(*ordered).limit(_number("limit"))
 
 
 def hours(
@@ -147,24 +209,60 @@ def hours(
     return [_totals(row, CELL) for row in connection.execute(query).mappings()]
 
 
-def _cells(wanted: UsageFilter, by: Sequence[str], strips: Sequence[Strip]) -> Select[*tuple[Any, ...]]:
+def _shape(wanted: UsageFilter, by: Sequence[str], strips: Sequence[Strip]) -> _Shape:
+    return _Shape(
+        tuple(by),
+        tuple((strip.by_half_day, strip.has_gaps) for strip in strips),
+        tuple(_named(wanted)),
+        any((strip.left, strip.right) != (0, 1) for strip in strips),
+    )
+
+
+def _parameters(wanted: UsageFilter, strips: Sequence[Strip]) -> dict[str, object]:
+    """The values of a statement: of the filter, and of each strip by its number."""
+    values: dict[str, object] = {
+        name: getattr(wanted, name) for name in NAMES if getattr(wanted, name) is not None
+    }
+    for number, strip in enumerate(strips):
+        if strip.has_gaps:
+            values[f"instants_{number}"] = strip.instants
+        else:
+            values |= {f"since_{number}": strip.since, f"until_{number}": strip.until}
+        values |= {
+            f"first_{number}": strip.first,
+            f"start_{number}": strip.start,
+            f"step_{number}": strip.step,
+            f"signs_{number}": (strip.left + 1) * 3 + strip.right + 1,
+        }
+    return values
+
+
+def _number(name: str) -> BindParameter[int]:
+    return bindparam(name, type_=BigInteger)
+
+
+def _text(name: str) -> BindParameter[str]:
+    return bindparam(name, type_=Text)
+
+
+def _cells(shape: _Shape) -> Select[*tuple[Any, ...]]:
     """Sums per group and bucket, of those in which anything was counted."""
-    found = _found(wanted, by, strips)
-    if all((strip.left, strip.right) == (0, 1) for strip in strips):
-        return _by_bucket(found, by, found.c.mark // _SIGNS)
-    names = [found.c[name] for name in by]
+    found = _found(shape)
+    if not shape.is_corrected:
+        return _by_bucket(found, shape.by, found.c.mark // _SIGNS)
+    names = [found.c[name] for name in shape.by]
     # Once for both sides: all rows are sorted for it.
     parts = select(found.c.mark, *names, *_sums(found)).group_by(found.c.mark, *names).cte("parts")
     place, signs = parts.c.mark // _SIGNS, parts.c.mark % _SIGNS
-    sides = union_all(_side(parts, by, place, signs % 3 - 1), _side(parts, by, place - 1, signs // 3 - 1))
-    both = sides.subquery("sides")
-    return _by_bucket(both, by, both.c.place)
+    right, left = (place, signs % 3 - 1), (place - 1, signs // 3 - 1)
+    both = union_all(*(_side(parts, shape.by, *side) for side in (right, left))).subquery("sides")
+    return _by_bucket(both, shape.by, both.c.place)
 
 
-def _found(wanted: UsageFilter, by: Sequence[str], strips: Sequence[Strip]) -> FromClause:
+def _found(shape: _Shape) -> FromClause:
     """The rows of all strips."""
-    read = [_read(wanted, by, strip) for strip in strips]
-    return union_all(*(read or [_nothing(by)])).subquery("found")
+    read = [_read(shape, number) for number in range(len(shape.strips))]
+    return union_all(*(read or [_nothing(shape.by)])).subquery("found")
 
 
 def _by_bucket(source: FromClause, by: Sequence[str], place: ColumnElement[int]) -> Select[*tuple[Any, ...]]:
@@ -183,14 +281,14 @@ def _side(
     return select(place.label("place"), *names, *figures).where(sign != 0)
 
 
-def _read(wanted: UsageFilter, by: Sequence[str], strip: Strip) -> Select[*tuple[Any, ...]]:
+def _read(shape: _Shape, number: int) -> Select[*tuple[Any, ...]]:
     """The rows of a strip, each with a mark: its place and both signs as one number, to sort by."""
-    source = _by_key(wanted, by, strip)
-    place = literal(strip.first, BigInteger) + (source.c.at - strip.start) // strip.step
-    signs = (strip.left + 1) * 3 + strip.right + 1
-    names = [source.c[name] for name in by]
+    source = _by_key(shape, number)
+    steps = (source.c.at - _number(f"start_{number}")) // _number(f"step_{number}")
+    mark = (_number(f"first_{number}") + steps) * _SIGNS + _number(f"signs_{number}")
+    names = [source.c[name] for name in shape.by]
     figures = [source.c[name] for name in FIGURES]
-    return select((place * _SIGNS + signs).label("mark"), *names, *figures, source.c.last_hour)
+    return select(mark.label("mark"), *names, *figures, source.c.last_hour)
 
 
 def _nothing(by: Sequence[str]) -> Select[*tuple[Any, ...]]:
@@ -199,19 +297,23 @@ def _nothing(by: Sequence[str]) -> Select[*tuple[Any, ...]]:
     return select(rollups.c.hour.label("mark"), *columns, rollups.c.hour.label("last_hour")).where(false())
 
 
-def _by_key(wanted: UsageFilter, by: Sequence[str], strip: Strip) -> FromClause:
+def _by_key(shape: _Shape, number: int) -> FromClause:
     """The sums that are wanted, put together as far as the order in which they are stored allows it at once.
 
     SQLite sorts what it groups by anything but the beginning of the primary key: so it has less to sort. With
     the agent in it there is nothing to gain, and PostgreSQL would lose.
     """
-    table = half_days if strip.by_half_day else rollups
-    at = table.c.half_day if strip.by_half_day else table.c.hour
-    last_hour = table.c.last_hour if strip.by_half_day else table.c.hour
-    when = at.in_(strip.instants) if strip.has_gaps else and_(at >= strip.since, at < strip.until)
-    matching = and_(when, *_named(table, wanted))
-    last = max((CELL.index(name) for name in by), default=0)
-    names = [table.c[name] for name in by]
+    by_half_day, has_gaps = shape.strips[number]
+    table = half_days if by_half_day else rollups
+    at = table.c.half_day if by_half_day else table.c.hour
+    last_hour = table.c.last_hour if by_half_day else table.c.hour
+    if has_gaps:
+        when: ColumnElement[bool] = at.in_(bindparam(f"instants_{number}", type_=BigInteger, expanding=True))
+    else:
+        when = and_(at >= _number(f"since_{number}"), at < _number(f"until_{number}"))
+    matching = and_(when, *(table.c[name] == _text(name) for name in shape.named))
+    last = max((CELL.index(name) for name in shape.by), default=0)
+    names = [table.c[name] for name in shape.by]
     if last > CELL.index("principal"):
         figures = [table.c[name] for name in FIGURES]
         query = select(at.label("at"), *names, *figures, last_hour.label("last_hour")).where(matching)
@@ -222,13 +324,13 @@ def _by_key(wanted: UsageFilter, by: Sequence[str], strip: Strip) -> FromClause:
 
 
 def _matches(wanted: UsageFilter) -> ColumnElement[bool]:
-    hour = rollups.c.hour
-    return and_(hour >= wanted.since, hour < wanted.until, *_named(rollups, wanted))
+    named = [rollups.c[name] == value for name, value in _named(wanted).items()]
+    return and_(rollups.c.hour >= wanted.since, rollups.c.hour < wanted.until, *named)
 
 
-def _named(table: FromClause, wanted: UsageFilter) -> list[ColumnElement[bool]]:
+def _named(wanted: UsageFilter) -> Mapping[str, str]:
     values = {name: getattr(wanted, name) for name in NAMES}
-    return [table.c[name] == value for name, value in values.items() if value is not None]
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _is_counted(source: FromClause) -> ColumnElement[bool]:
@@ -238,22 +340,6 @@ def _is_counted(source: FromClause) -> ColumnElement[bool]:
 
 def _last_hour(source: FromClause) -> ColumnElement[int]:
     return func.max(source.c.last_hour).label("last_hour")
-
-
-def _page(
-    query: Select[*tuple[Any, ...]], listed: FromClause, question: UsageRows
-) -> Select[*tuple[Any, ...]]:
-    """The rows behind ``after``, by its values and not by its place: rows that come in between move none."""
-    names = [listed.c[name] for name in question.by]
-    figure = None if question.order is None else _figure(listed, question.order)
-    if question.after is not None:
-        value, texts = question.after
-        behind: ColumnElement[bool] = tuple_(*names) > tuple_(*texts)
-        if figure is not None and value is not None:
-            behind = or_(figure < value, and_(figure == value, behind))
-        query = query.where(behind)
-    order = names if figure is None else [figure.desc(), *names]
-    return query.order_by(*order).limit(question.limit)
 
 
 def _sums(source: FromClause) -> list[ColumnElement[int]]:

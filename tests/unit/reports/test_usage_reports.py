@@ -15,7 +15,6 @@ from palyra.core.errors import FieldError
 from palyra.core.hours import HOUR_NS, HourRun
 from palyra.core.instant import Instant
 from palyra.core.latency import bounds_of
-from palyra.lifecycle.activity import LatencyCounts
 from palyra.lifecycle.decision import CallState, StoredDecision
 from palyra.lifecycle.running import RunningTotals
 from palyra.lifecycle.usage import (
@@ -115,9 +114,9 @@ def test_w41_a_call_without_a_price_takes_nothing_from_the_sum_of_the_others() -
 def test_latencies_are_of_the_timed_calls_and_change_only_where_both_are_known() -> None:
     fast = replace(sums(1), timed=4, latency_ms=10)
     slow = replace(sums(1), timed=2, latency_ms=9)
-    counts = [LatencyCounts("x", "m", {3: 18}), LatencyCounts("y", "m", {40: 2})]
+    counts = {3: 18, 40: 2}
     known: Any = summary_document(
-        Period([fast, slow], counts), Period([fast], []), RunningTotals(2, 5, 1), DAY, ()
+        Period([fast, slow], counts), Period([fast], {}), RunningTotals(2, 5, 1), DAY, ()
     )
     assert known["totals"]["average_latency_ms"] == 3
     assert known["previous"]["totals"]["average_latency_ms"] == 2
