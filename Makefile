@@ -9,7 +9,8 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN := uv run --frozen
 PYTEST := $(RUN) pytest --durations=10 --durations-min=1.0
 # Tests of one file stay in one process: they share its daemons. The longest files begin (tests/conftest.py).
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+# They wait about a third of their time, so three of them keep two cores busy.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 # What a daemon does must not depend on where its ledger is.
 ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time capacity clamp concurrency \
 	counted_estimate degrade explain_is_what_happens failover_keys \
@@ -18,6 +19,7 @@ ON_BOTH := $(addprefix tests/e2e/test_,$(addsuffix .py,budgets_at_run_time capac
 PURE := core ledger pricing budgets identity registry routing approvals alerts
 PURE_TESTS := $(addprefix tests/unit/,$(PURE))
 OTHER_TESTS := $(filter-out $(PURE_TESTS),$(wildcard tests/unit/[a-z]*)) tests/properties tests/conformance
+SYSTEM_TESTS := $(addprefix tests/,faults security e2e clients browser docs)
 COVER := $(foreach package,$(PURE),--cov=src/palyra/$(package)) --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
 
@@ -32,7 +34,7 @@ $(MAKE) --no-print-directory $(1); \
 echo "$(RUN) pyright"; wait $$types && found=0 || found=$$?; cat build/types.txt; exit $$found
 endef
 
-.PHONY: help setup openapi chromium demo demo-scale check lint pure other test unit system bench soak clean uv
+.PHONY: help setup openapi chromium demo demo-scale check lint pure other postgres test unit system bench soak clean uv
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,12 +82,16 @@ other:
 	$(PYTEST) $(PARALLEL) -m "not soak" $(OTHER_TESTS)
 
 system: setup chromium ## The suites that start processes: faults, security, end to end, official clients, browser, docs
-	$(PYTEST) $(PARALLEL) -m "not soak" tests/faults tests/security tests/e2e tests/clients tests/browser tests/docs
+	$(PYTEST) $(PARALLEL) -m "not soak" $(SYSTEM_TESTS)
+	$(MAKE) --no-print-directory postgres
+
+postgres:
 	$(PYTEST) $(PARALLEL) -m "not soak" --postgres $(ON_BOTH)
 
-test: setup ## Everything that must hold before a change is merged
+test: setup chromium ## Everything that must hold before a change is merged
 	$(call beside-types,lint pure)
-	$(MAKE) --no-print-directory other system
+	$(PYTEST) $(PARALLEL) -m "not soak" $(OTHER_TESTS) $(SYSTEM_TESTS)
+	$(MAKE) --no-print-directory postgres
 
 bench: setup ## Measure what the gateway adds to a call
 	$(RUN) python -m benchmarks

@@ -16,6 +16,7 @@ from palyra.lifecycle.decision import AttemptRecord, ClampRecord
 from palyra.pricing.usage import Usage
 
 SECOND = NANOSECONDS
+LATER = Instant(NOON + 43_200 * SECOND)
 BROKE = AttemptRecord("stub", "stub-model", 0, 5, 200, "network", "cut off")
 WENT_WELL = AttemptRecord("stub", "stub-model", 0, 5, 200, "ok")
 
@@ -199,6 +200,8 @@ class TestSessions:
             (SessionFilter(provider="other", limit=1), "alice/c"),
             (SessionFilter(provider="other", principal="bob"), ""),
             (SessionFilter(model="large", provider="other"), ""),
+            (SessionFilter(model="large", since=LATER), "bob/b"),
+            (SessionFilter(model="large", until=LATER), "alice/a"),
             (SessionFilter(agent="nightly", model="small", provider="stub"), "bob/b alice/a"),
             (SessionFilter(agent="nightly", model="small", order=SessionOrder.DEAREST), "alice/a bob/b"),
         ],
@@ -219,7 +222,7 @@ class TestSessions:
             call(
                 till,
                 f"req_{number}",
-                at=number,
+                at=number if number < 4 else number + 86_400,
                 principal=principal,
                 session=session,
                 agent=agent,

@@ -27,9 +27,10 @@ class SessionPlace(NamedTuple):
 class SessionFilter:
     """Which sessions to list; None means any. ``after`` is the place of the last one of the page before.
 
-    Of an agent, a model and a provider are those with a call of all of them. In [since, until) are those
-    whose first call was before its end, and whose last one was not before its beginning. Pages by the newest
-    call never show a session twice; one that is called meanwhile moves to the front.
+    Of an agent, a model and a provider are those with a call of all of them, if their principal had one in
+    the period. In [since, until) are those whose first call was before its end, and whose last one was not
+    before its beginning. Pages by the newest call never show a session twice; one that is called meanwhile
+    moves to the front.
     """
 
     principal: str | None = None

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import add
 
+from palyra.core.hours import HALF_DAY_NS
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import LatencyCounts, SessionFilter, SessionTotals, TagTotals
 from palyra.store.derived import SESSION_FIGURES, Derived
@@ -24,10 +25,20 @@ class KeptActivity:
         for added in self._kept_sums():
             for principal, session, *names in added.session_parts:
                 parts.setdefault((principal, session), set()).add((names[0], names[1], names[2]))
+        users = {
+            principal
+            for added in self._kept_sums()
+            for half_day, principal, *names in added.half_days
+            if (wanted.since is None or half_day >= wanted.since - wanted.since % HALF_DAY_NS)
+            and (wanted.until is None or half_day < wanted.until)
+            and _is_of(wanted, (names[0], names[1], names[2]))
+        }
+        is_named = (wanted.agent, wanted.model, wanted.provider) != (None, None, None)
         found = [
             each
             for each in self._kept_sessions().values()
             if wanted.principal in (None, each.principal)
+            and (not is_named or each.principal in users)
             and any(_is_of(wanted, part) for part in parts[each.principal, each.session])
             and (wanted.since is None or each.last_at >= wanted.since)
             and (wanted.until is None or each.first_at < wanted.until)

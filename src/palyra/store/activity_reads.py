@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import FromClause
 
+from palyra.core.hours import HALF_DAY_NS
 from palyra.core.instant import Instant
 from palyra.lifecycle.activity import (
     LatencyCounts,
@@ -33,6 +34,7 @@ from palyra.lifecycle.activity import (
 from palyra.store.schema import (
     half_day_latencies,
     half_day_tags,
+    half_days,
     latencies,
     session_parts,
     sessions,
@@ -46,7 +48,13 @@ _TAG_FIGURES = ("requests", "input_tokens", "output_tokens", "cost")
 
 def list_sessions(connection: Connection, wanted: SessionFilter) -> Sequence[SessionTotals]:
     """See ``ActivityRecords.sessions``. Of all principals: the first ones of each, merged."""
-    principals = _principals(connection) if wanted.principal is None else [wanted.principal]
+    names = _names_of(wanted)
+    if names:
+        principals = _users(connection, wanted, names)
+    elif wanted.principal is None:
+        principals = _principals(connection)
+    else:
+        principals = [wanted.principal]
     lists = [_of_principal(connection, wanted, principal) for principal in principals]
     ordered = merge(*lists, key=lambda each: each.place(wanted.order), reverse=True)
     return list(islice(ordered, wanted.limit))
@@ -137,11 +145,28 @@ def _principals(connection: Connection) -> list[str]:
     return list(connection.execute(select(every.c.principal).where(every.c.principal.is_not(None))).scalars())
 
 
+def _names_of(wanted: SessionFilter) -> Mapping[str, str]:
+    names = {name: getattr(wanted, name) for name in ("agent", "model", "provider")}
+    return {name: value for name, value in names.items() if value is not None}
+
+
+def _users(connection: Connection, wanted: SessionFilter, names: Mapping[str, str]) -> Sequence[str]:
+    """Who had calls of these names in the period: all sessions of whoever had none would be gone through."""
+    query = select(half_days.c.principal).distinct()
+    query = query.where(*(half_days.c[name] == value for name, value in names.items()))
+    if wanted.principal is not None:
+        query = query.where(half_days.c.principal == wanted.principal)
+    if wanted.since is not None:
+        query = query.where(half_days.c.half_day >= wanted.since - wanted.since % HALF_DAY_NS)
+    if wanted.until is not None:
+        query = query.where(half_days.c.half_day < wanted.until)
+    return connection.execute(query).scalars().all()
+
+
 def _of_principal(connection: Connection, wanted: SessionFilter, principal: str) -> list[SessionTotals]:
     ordered = sessions.c.last_at if wanted.order is SessionOrder.NEWEST else sessions.c.cost
     query = select(*_COLUMNS).where(sessions.c.principal == principal)
-    names = {name: getattr(wanted, name) for name in ("agent", "model", "provider")}
-    parts = [session_parts.c[name] == value for name, value in names.items() if value is not None]
+    parts = [session_parts.c[name] == value for name, value in _names_of(wanted).items()]
     if parts:
         same = [session_parts.c[name] == sessions.c[name] for name in ("principal", "session")]
         query = query.where(exists().where(*same, *parts))
