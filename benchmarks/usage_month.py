@@ -64,6 +64,7 @@ CALLS_PER_SESSION = 100
 MONTH_DAYS = 30
 AS_OF_CALLS = 10_000_000
 _BY_DAY = (1.0, 1.1, 1.1, 1.0, 0.9, 0.25, 0.2)
+_SEED = 5
 _QUIET_BELOW = 0.5
 """An agent that would make fewer calls in an hour than this, of ten million a month, makes none."""
 
@@ -88,7 +89,7 @@ class Month:
 
 def rollups(month: Month) -> Iterator[Row]:
     """The cells, in the order of their keys."""
-    dice = random.Random(5)
+    dice = random.Random(_SEED)
     users = _users(month, dice)
     hours = [(hour, _weight(hour) if month.rhythm else 1.0) for hour in _hours(month)]
     # Of a month: the rest of the days has as many a month.
@@ -126,18 +127,20 @@ def tags(month: Month) -> Iterator[Row]:
 def sessions(month: Month) -> Iterator[Row]:
     """One for each hundred calls."""
     dice = random.Random(6)
+    used = _used(month)
     count = max(1, month.calls // CALLS_PER_SESSION)
     length = MONTH_DAYS * 24 * HOUR_NS
     for number in range(count):
         at = month.until - length + number * (length // count)
-        agent = number % month.agents
+        mine = used[number % month.agents]
+        principal, agent, model, _ = mine[number // month.agents % len(mine)]
         call = f"req_{number:012}"
-        who = (f"team-{agent % TEAMS}", f"run-{number}", at, at + HOUR_NS // 2, call, call)
+        who = (principal, f"run-{number}", at, at + HOUR_NS // 2, call, call)
         cost = dice.randrange(10**6, 10**10)
         yield (
             *who,
-            f"agent-{agent:03}",
-            f"model-{number % MODELS}",
+            agent,
+            model,
             CALLS_PER_SESSION,
             0,
             0,
@@ -148,13 +151,13 @@ def sessions(month: Month) -> Iterator[Row]:
 
 
 def session_parts(month: Month) -> Iterator[Row]:
-    """Each session has one agent and two models."""
-    count = max(1, month.calls // CALLS_PER_SESSION)
-    for number in range(count):
-        agent = number % month.agents
-        for model in (number % MODELS, (number + 3) % MODELS):
-            names = f"agent-{agent:03}", f"model-{model}", f"provider-{model % PROVIDERS}"
-            yield f"team-{agent % TEAMS}", f"run-{number}", *names
+    """Each session has one agent, and two of its models."""
+    used = _used(month)
+    for number in range(max(1, month.calls // CALLS_PER_SESSION)):
+        mine = used[number % month.agents]
+        for place in range(2):
+            principal, *names = mine[(number // month.agents + place) % len(mine)]
+            yield principal, f"run-{number}", *names
 
 
 def fill_file(path: Path, month: Month) -> int:
@@ -208,6 +211,14 @@ def _tables(month: Month) -> Sequence[tuple[str, Sequence[str], Iterable[Row]]]:
 def _hours(month: Month) -> range:
     last = month.until // HOUR_NS
     return range(last - month.days * 24, last)
+
+
+def _used(month: Month) -> Sequence[Sequence[tuple[str, str, str, str]]]:
+    """Of each agent, the names of the cells that it has."""
+    found: dict[str, list[tuple[str, str, str, str]]] = {}
+    for names, _ in _users(month, random.Random(_SEED)):
+        found.setdefault(names[1], []).append(names)
+    return [found[agent] for agent in sorted(found)]
 
 
 def _users(month: Month, dice: random.Random) -> Sequence[tuple[tuple[str, str, str, str], float]]:

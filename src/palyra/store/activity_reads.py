@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     RowMapping,
     Select,
@@ -21,8 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import FromClause
 
-from palyra.core.hours import HALF_DAY_NS
-from palyra.core.instant import Instant
+from palyra.core.hours import HALF_DAY_NS, HOUR_NS
+from palyra.core.instant import END_OF_TIME, Instant
 from palyra.lifecycle.activity import (
     LatencyCounts,
     SessionFilter,
@@ -42,6 +43,7 @@ from palyra.store.schema import (
 )
 from palyra.store.usage_strips import strips_of_stretch
 
+MANY_DAYS_NS = 2 * 24 * HOUR_NS
 _COLUMNS = tuple(sessions.c[each.name] for each in fields(SessionTotals))
 _TAG_FIGURES = ("requests", "input_tokens", "output_tokens", "cost")
 
@@ -171,13 +173,20 @@ def _of_principal(connection: Connection, wanted: SessionFilter, principal: str)
         same = [session_parts.c[name] == sessions.c[name] for name in ("principal", "session")]
         query = query.where(exists().where(*same, *parts))
     if wanted.since is not None:
-        query = query.where(sessions.c.last_at >= wanted.since)
+        query = query.where(_last_at(wanted) >= wanted.since)
     if wanted.until is not None:
         query = query.where(sessions.c.first_at < wanted.until)
     if wanted.after is not None:
         query = _behind(query, wanted.after, principal, ordered)
     query = query.order_by(ordered.desc(), sessions.c.session.desc()).limit(wanted.limit)
     return [_session(row) for row in connection.execute(query).mappings()]
+
+
+def _last_at(wanted: SessionFilter) -> ColumnElement[int]:
+    """In many days the dearest are found soon along their cost; by time, all would be found and sorted."""
+    span = (wanted.until or END_OF_TIME) - (wanted.since or 0)
+    is_along_cost = wanted.order is SessionOrder.DEAREST and span > MANY_DAYS_NS
+    return sessions.c.last_at + 0 if is_along_cost else sessions.c.last_at
 
 
 def _behind(
