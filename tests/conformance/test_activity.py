@@ -235,6 +235,38 @@ class TestSessions:
         assert await names(till, wanted) == [tuple(each.split("/")) for each in found.split()]
 
     @pytest.mark.parametrize("order", SessionOrder)
+    async def test_an_old_day_has_those_that_went_on_after_it_however_long(
+        self, till: Till, order: SessionOrder
+    ) -> None:
+        day = 86_400
+        for number, (session, begins, ends) in enumerate(
+            (
+                ("over before", 0, 10),
+                ("within", day, 2 * day - 5),
+                ("ends soon after", day + 9, 2 * day + 60),
+                ("ends a day after", 2 * day - 1, 3 * day - 1),
+                ("ends much later", 2 * day - 1, 9 * day),
+                ("lasts for ever", 5, 30 * day),
+                ("begins after", 2 * day, 2 * day + 1),
+                ("long, and begins after", 2 * day, 12 * day),
+            )
+        ):
+            call(till, f"req_{begins:09}_{number}", 5, session=session, at=begins)
+            call(till, f"req_{ends:09}_{number}", 50 - number, session=session, at=ends)
+        await till.flush()
+        day_two = SessionFilter(
+            since=Instant(NOON + day * SECOND), until=Instant(NOON + 2 * day * SECOND), order=order
+        )
+        found = await names(till, day_two)
+        wanted = ["within", "ends soon after", "ends a day after", "ends much later", "lasts for ever"]
+        if order is SessionOrder.NEWEST:
+            wanted.reverse()
+        assert [session for _, session in found] == wanted
+        first, second, *_ = await till.store.records.sessions(day_two)
+        rest = await names(till, replace(day_two, after=second.place(order), limit=2))
+        assert [first.session, second.session, *(session for _, session in rest)] == wanted[:4]
+
+    @pytest.mark.parametrize("order", SessionOrder)
     @pytest.mark.parametrize("principal", [None, "alice"])
     async def test_pages_show_each_session_once_while_others_are_called(
         self, till: Till, order: SessionOrder, principal: str | None

@@ -1,6 +1,6 @@
 """Sessions, tags and latencies as SQLAlchemy Core selects, each along an index and never over calls (W50)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from heapq import merge
 from itertools import groupby, islice
@@ -33,6 +33,7 @@ from palyra.lifecycle.activity import (
     TagTotals,
 )
 from palyra.store.schema import (
+    IS_LONG,
     half_day_latencies,
     half_day_tags,
     half_days,
@@ -43,7 +44,8 @@ from palyra.store.schema import (
 )
 from palyra.store.usage_strips import strips_of_stretch
 
-MANY_DAYS_NS = 2 * 24 * HOUR_NS
+DAY_NS = 24 * HOUR_NS
+MANY_DAYS_NS = 2 * DAY_NS
 _COLUMNS = tuple(sessions.c[each.name] for each in fields(SessionTotals))
 _TAG_FIGURES = ("requests", "input_tokens", "output_tokens", "cost")
 
@@ -57,7 +59,7 @@ def list_sessions(connection: Connection, wanted: SessionFilter) -> Sequence[Ses
         principals = _principals(connection)
     else:
         principals = [wanted.principal]
-    lists = [_of_principal(connection, wanted, principal) for principal in principals]
+    lists = [found for principal in principals for found in _of_principal(connection, wanted, principal)]
     ordered = merge(*lists, key=lambda each: each.place(wanted.order), reverse=True)
     return list(islice(ordered, wanted.limit))
 
@@ -165,21 +167,33 @@ def _users(connection: Connection, wanted: SessionFilter, names: Mapping[str, st
     return connection.execute(query).scalars().all()
 
 
-def _of_principal(connection: Connection, wanted: SessionFilter, principal: str) -> list[SessionTotals]:
+def _of_principal(
+    connection: Connection, wanted: SessionFilter, principal: str
+) -> Iterator[Sequence[SessionTotals]]:
+    """The first ones that ended soon after the period or in it; and of those that ended later.
+
+    There can be any number of later ones, but few of them took so long that they began before its end.
+    """
+    query, last_at = _query_of_principal(wanted, principal), _last_at(wanted)
+    ended = query if wanted.since is None else query.where(last_at >= wanted.since)
+    parts = [ended]
+    if wanted.until is not None:
+        began, soon = sessions.c.first_at < wanted.until, wanted.until + DAY_NS
+        parts = [ended.where(began, last_at <= soon), query.where(began, sessions.c.last_at > soon, IS_LONG)]
+    for each in parts:
+        yield [_session(row) for row in connection.execute(each).mappings()]
+
+
+def _query_of_principal(wanted: SessionFilter, principal: str) -> Select[*tuple[Any, ...]]:
     ordered = sessions.c.last_at if wanted.order is SessionOrder.NEWEST else sessions.c.cost
     query = select(*_COLUMNS).where(sessions.c.principal == principal)
     parts = [session_parts.c[name] == value for name, value in _names_of(wanted).items()]
     if parts:
         same = [session_parts.c[name] == sessions.c[name] for name in ("principal", "session")]
         query = query.where(exists().where(*same, *parts))
-    if wanted.since is not None:
-        query = query.where(_last_at(wanted) >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(sessions.c.first_at < wanted.until)
     if wanted.after is not None:
         query = _behind(query, wanted.after, principal, ordered)
-    query = query.order_by(ordered.desc(), sessions.c.session.desc()).limit(wanted.limit)
-    return [_session(row) for row in connection.execute(query).mappings()]
+    return query.order_by(ordered.desc(), sessions.c.session.desc()).limit(wanted.limit)
 
 
 def _last_at(wanted: SessionFilter) -> ColumnElement[int]:

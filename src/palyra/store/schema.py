@@ -5,7 +5,19 @@ here is there on both. Amounts are 64-bit integers in the unit of their metric (
 are nanoseconds since the epoch, UTC. Bodies are JSON text, or pages of it (``page.py``).
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, column, table
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    column,
+    table,
+    text,
+)
 
 metadata = MetaData()
 
@@ -217,6 +229,9 @@ sessions = Table(
     Index("sessions_by_cost", "principal", "cost", "session"),
     sqlite_with_rowid=False,
 )
+IS_LONG = text("last_at - first_at > 86400000000000")
+"""Of a session: whether it took more than a day. As a constant, as SQLite wants it to use the index."""
+Index("sessions_long", sessions.c.principal, sessions.c.last_at, sessions.c.session, sqlite_where=IS_LONG)
 
 session_parts = Table(
     "session_parts",

@@ -14,12 +14,20 @@ _NAMES = ("principal", "session", "agent", "model", "provider")
 
 
 def upgrade() -> None:
-    """Add a table. On PostgreSQL gateways share its rows, as they share those of sessions."""
+    """Add a table, whose rows gateways share as those of sessions, and an index of sessions of over a day."""
     op.create_table(
         "session_parts",
         *map(_text, _NAMES),
         sa.PrimaryKeyConstraint(*_NAMES),
         sqlite_with_rowid=False,
+    )
+    long = sa.text("last_at - first_at > 86400000000000")
+    op.create_index(
+        "sessions_long",
+        "sessions",
+        ["principal", "last_at", "session"],
+        sqlite_where=long,
+        postgresql_where=long,
     )
     if op.get_bind().dialect.name != "sqlite":
         op.execute("DROP FUNCTION palyra_commit")
