@@ -14,8 +14,8 @@ from sqlalchemy import (
     Select,
     Table,
     cast,
-    exists,
     func,
+    literal,
     select,
     tuple_,
     union_all,
@@ -174,26 +174,33 @@ def _of_principal(
 
     There can be any number of later ones, but few of them took so long that they began before its end.
     """
-    query, last_at = _query_of_principal(wanted, principal), _last_at(wanted)
+    ordered = sessions.c.last_at if wanted.order is SessionOrder.NEWEST else sessions.c.cost
+    query, last_at = _query_of_principal(wanted, principal, ordered), _last_at(wanted)
     ended = query if wanted.since is None else query.where(last_at >= wanted.since)
-    parts = [ended]
+    parts = [ended.order_by(ordered.desc(), sessions.c.session.desc())]
     if wanted.until is not None:
         began, soon = sessions.c.first_at < wanted.until, wanted.until + DAY_NS
-        parts = [ended.where(began, last_at <= soon), query.where(began, sessions.c.last_at > soon, IS_LONG)]
+        # Sorted by what no index has: PostgreSQL would go along all later sessions for these few.
+        later = query.order_by((ordered + 0).desc(), sessions.c.session.desc())
+        parts = [
+            parts[0].where(began, last_at <= soon),
+            later.where(began, sessions.c.last_at > soon, IS_LONG),
+        ]
     for each in parts:
-        yield [_session(row) for row in connection.execute(each).mappings()]
+        yield [_session(row) for row in connection.execute(each.limit(wanted.limit)).mappings()]
 
 
-def _query_of_principal(wanted: SessionFilter, principal: str) -> Select[*tuple[Any, ...]]:
-    ordered = sessions.c.last_at if wanted.order is SessionOrder.NEWEST else sessions.c.cost
+def _query_of_principal(
+    wanted: SessionFilter, principal: str, ordered: ColumnElement[int]
+) -> Select[*tuple[Any, ...]]:
     query = select(*_COLUMNS).where(sessions.c.principal == principal)
     parts = [session_parts.c[name] == value for name, value in _names_of(wanted).items()]
     if parts:
         same = [session_parts.c[name] == sessions.c[name] for name in ("principal", "session")]
-        query = query.where(exists().where(*same, *parts))
-    if wanted.after is not None:
-        query = _behind(query, wanted.after, principal, ordered)
-    return query.order_by(ordered.desc(), sessions.c.session.desc()).limit(wanted.limit)
+        # With a limit PostgreSQL looks it up for each session, and does not join all of them first.
+        part = select(literal(1)).where(*same, *parts).limit(1).scalar_subquery()
+        query = query.where(part.is_not(None))
+    return query if wanted.after is None else _behind(query, wanted.after, principal, ordered)
 
 
 def _last_at(wanted: SessionFilter) -> ColumnElement[int]:
