@@ -152,12 +152,13 @@ function useSaving(edited: PolicyShown | null) {
           }),
     onError: () => queries.invalidateQueries({ predicate: (query) => shows(query, ["budgets"]) }),
     onSuccess: async (policy) => {
+      // At once: whoever goes on from there must not be taken back when all is loaded.
+      await navigate({ to: "/budgets/$id", params: { id: policy.id } });
       notifications.show({
         color: "green",
         message: `Budget ${policy.id} is in force, version ${policy.version}.`,
       });
       await queries.invalidateQueries();
-      await navigate({ to: "/budgets/$id", params: { id: policy.id } });
     },
   });
 }
