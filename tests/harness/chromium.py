@@ -1,13 +1,15 @@
 """A Chromium for browser tests: the one that is there, else ``python -m harness.chromium`` installs one."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = (
@@ -35,6 +37,19 @@ def find_chromium() -> str | None:
 def launch_arguments() -> list[str]:
     """How to start it. As root it cannot have a sandbox."""
     return [*ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+
+
+@contextmanager
+def open_chromium() -> Generator[Browser]:
+    """A browser until the end of the block. Its loop holds the thread: other files need that free."""
+    program = find_chromium()
+    assert program is not None, "run: make chromium"
+    with sync_playwright() as kit:
+        browser = kit.chromium.launch(executable_path=program, args=launch_arguments())
+        yield browser
+        browser.close()
+    # Its greenlets would end in the midst of something else.
+    gc.collect()
 
 
 def install_chromium() -> bool:

@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 from harness.browser import COOKIE
-from harness.chromium import find_chromium, launch_arguments
+from harness.chromium import open_chromium
 from harness.daemon import DaemonProcess, config
 from harness.stub import Stub
 from harness.tenant import SharedDaemons
@@ -71,12 +71,8 @@ class Site:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One browser for the tests of this file."""
-    program = find_chromium()
-    assert program is not None, "run: make chromium"
-    with sync_playwright() as kit:
-        browser = kit.chromium.launch(executable_path=program, args=launch_arguments())
+    with open_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,7 @@ def derived(calls: Sequence[Counted]) -> Derived:
                 group[2].append(delta)
     rollups = [(*cell, *_total(cells[cell])) for cell in sorted(cells)]
     latencies, tags = _latency_rows(cells), _tag_rows(tagged.values())
+    places = sorted(sessions)
     return Derived(
         rollups,
         _with_last_hours(rollups),
@@ -91,8 +92,8 @@ def derived(calls: Sequence[Counted]) -> Derived:
         _by_half_day(latencies, 4),
         tags,
         _by_half_day(tags, 3),
-        [_session_row(sessions[place]) for place in sorted(sessions)],
-        [(*place, *names) for place in sorted(sessions) for names in _parts(sessions[place])],
+        [_session_row(sessions[place]) for place in places],
+        [(*place, *names) for place in places for names in _parts(sessions[place])],
     )
 
 
