@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from harness.daemon import Api, Config, DaemonProcess, choose_database, config
 from harness.model import ModelProcess
 from harness.order import longest_first
+from harness.postgres import drop_databases
 from harness.script import Answer
 from harness.stub import Stub
 from harness.tenant import SharedDaemons, Tenant
@@ -40,6 +41,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--postgres"):
         items[:] = [item for item in items if item.get_closest_marker("sqlite") is None]
     items[:] = longest_first(items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Databases of a module go with it: all at once they would take gigabytes."""
+    if nextitem is None or nextitem.path != item.path:
+        drop_databases()
 
 
 @pytest.fixture

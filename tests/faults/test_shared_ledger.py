@@ -50,7 +50,7 @@ class House:
 
 @pytest.fixture
 def link() -> Iterator[Link]:
-    with Link(postgres.server().port) as made:
+    with Link(postgres.port()) as made:
         yield made
 
 
