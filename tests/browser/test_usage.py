@@ -118,6 +118,7 @@ def test_every_figure_is_the_ledgers(opened: Window) -> None:
     for name, count in counts.items():
         expect(figure(opened, name).locator("[data-value]")).to_have_attribute("data-value", str(count))
     expect(figure(opened, "held")).to_contain_text("0 running")
+    expect(opened.page.get_by_text("Not compared with the time before: usage is kept since")).to_be_visible()
     expect(figure(opened, "average_latency")).to_contain_text("ms")
 
 

@@ -235,6 +235,12 @@ class TestHours:
         assert sum(each.cost for each in found) == sum((await cost_by(till, "principal")).values())
         assert set(found[0].group) == {"hour", "principal", "agent", "model", "provider"}
 
+    async def test_the_first_is_that_of_the_first_call(self, till: Till) -> None:
+        assert await till.store.records.first_hour() is None
+        await fill(till)
+        first = min(each.decision.at for each in await all_decisions(till.store))
+        assert await till.store.records.first_hour() == first - first % HOUR_NS
+
 
 class TestGroups:
     async def test_nothing_used_is_nothing(self, till: Till) -> None:

@@ -14,6 +14,15 @@ WIDE, NARROW = 1440, 390
 WAIT_MS = 20_000
 AXE = Path(__file__).parents[2] / "console" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = ("serious", "critical")
+SPILLED = """
+Array.from(document.querySelectorAll("td > *, td > * > *"))
+  .filter((each) => {
+    const [inner, cell] = [each, each.closest("td")].map((one) => one.getBoundingClientRect());
+    return inner.left < cell.left - 1 || inner.right > cell.right + 1;
+  })
+  .map((each) => each.closest("tr").innerText)
+"""
+"""The rows of cells whose content lies on their neighbours."""
 SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
 
@@ -68,10 +77,12 @@ class Window:
         assert not bad, json.dumps(bad, indent=1)
 
     def check_fits(self) -> None:
-        """Fail if the page is wider than the window."""
+        """Fail if the page is wider than the window, or what is in a cell of a table than the cell."""
         wide: int = self.page.evaluate("document.documentElement.scrollWidth")
         seen: int = self.page.evaluate("window.innerWidth")
         assert wide <= seen, f"the page is {wide} px wide in a window of {seen} px"
+        spilled: list[str] = self.page.evaluate(SPILLED)
+        assert not spilled, f"over the edge of their cells: {spilled}"
 
     def check_quiet(self) -> None:
         """Fail for an error in the browser's console, or an answer that was refused."""

@@ -16,7 +16,7 @@ from palyra.alerts.course import Finding
 from palyra.alerts.forecast import Forecast
 from palyra.alerts.mix import ModelShare, Shift
 from palyra.alerts.spike import Spike
-from palyra.core.instant import END_OF_TIME, NANOSECONDS, Instant, isoformat
+from palyra.core.instant import END_OF_TIME, Instant, isoformat, to_the_second
 from palyra.core.money import NANO_PER_USD, format_usd
 
 MONEY = "cost_usd"
@@ -316,7 +316,7 @@ def _then(sentence: str) -> str:
 
 
 def _time(at: Instant) -> str:
-    return isoformat(at - at % NANOSECONDS)
+    return isoformat(to_the_second(at))
 
 
 def _percent(share: Fraction) -> str:

@@ -26,20 +26,6 @@ from palyra.api.routes import Routes
 from palyra.api.session import Session
 from palyra.api.usage import Usage
 
-_SECTIONS = (
-    Session,
-    Gauges,
-    Budgets,
-    Approvals,
-    Alerts,
-    Decisions,
-    Keys,
-    Usage,
-    Models,
-    Prices,
-    Probes,
-)
-
 Install = Callable[[FastAPI, Routes], None]
 """Adds routes of its own; through ``Routes``, or start-up fails."""
 

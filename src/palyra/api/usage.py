@@ -91,7 +91,8 @@ class Usage:
         running = await self._records.running(names.running)
         now = await self._period(names, stretch, groups)
         before = await self._period(names, stretch.before, ())
-        return JSONResponse(summary_document(now, before, running, stretch, groups))
+        first = await self._records.first_hour()
+        return JSONResponse(summary_document(now, before, running, stretch, groups, first))
 
     async def usage_timeline(
         self,

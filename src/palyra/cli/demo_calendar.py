@@ -1,4 +1,7 @@
-"""When things happen in the month of the demo: all of it follows from the moment at which the month ends."""
+"""When things happen in the past of the demo: all of it follows from the moment at which it ends.
+
+It is a month, and the quieter one before it, so that there is something to compare the month with.
+"""
 
 from palyra.core.instant import NANOSECONDS, Instant, to_datetime
 
@@ -6,7 +9,10 @@ SECOND_NS = NANOSECONDS
 MINUTE_NS = 60 * SECOND_NS
 HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
-DAYS = 31
+MONTH_DAYS = 31
+DAYS = 61
+BEGINNINGS = 0.15
+"""How much of the work of the month there was at first."""
 WEEKEND = 5
 """The first weekday that is none; Monday is 0."""
 
@@ -24,6 +30,12 @@ def weekday(at: int) -> int:
 def begin_of(now: Instant, days: int = DAYS) -> Instant:
     """The start of the days that end at ``now``."""
     return Instant(now - days * DAY_NS)
+
+
+def growth(now: Instant, day: int) -> float:
+    """How much of its later work a team does on a day: it grows until the month begins."""
+    before = max(0.0, (now - day) / DAY_NS - MONTH_DAYS)
+    return 1 - (1 - BEGINNINGS) * min(1.0, before / (DAYS - MONTH_DAYS))
 
 
 def working_day(now: Instant, days_ago: int) -> Instant:

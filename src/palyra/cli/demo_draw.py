@@ -25,12 +25,12 @@ def lot(seed: int, *names: object) -> Random:
     return Random(" ".join(map(str, (seed, *names))))  # noqa: S311 (nothing here is secret)
 
 
-def sessions_of(agent: Agent, day: Instant, random: Random) -> list[Instant]:
-    """When the sessions of an agent begin on a day that starts at ``day``."""
+def sessions_of(agent: Agent, day: Instant, share: float, random: Random) -> list[Instant]:
+    """When the sessions of an agent begin on a day that starts at ``day``, with a ``share`` of its work."""
     number = weekday(day)
     busy = [agent.rhythm(number, hour) for hour in range(_CLOCK_HOURS)]
     usual = sum(agent.rhythm(2, hour) for hour in range(_CLOCK_HOURS))
-    expected = agent.sessions * sum(busy) / usual * exp(random.gauss(0, 0.18))
+    expected = agent.sessions * share * sum(busy) / usual * exp(random.gauss(0, 0.18))
     sessions = int(expected) + (random.random() < expected % 1)
     hours = random.choices(range(_CLOCK_HOURS), weights=busy, k=sessions) if any(busy) else []
     return sorted(Instant(day + hour * HOUR_NS + random.randrange(HOUR_NS)) for hour in hours)

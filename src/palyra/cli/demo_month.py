@@ -1,7 +1,7 @@
 """The past of the demo: a month of five teams, three providers, and one agent that runs away.
 
-All of it is drawn from a seed and happens day by day on the daemon's own path, so that two months with the
-same end are alike in everything but keys.
+Before it is a quieter one, in which the teams grow. All of it is drawn from a seed and happens day by day on
+the daemon's own path, so that two pasts with the same end are alike in everything but keys.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from palyra.cli.demo_calendar import (
     MINUTE_NS,
     SECOND_NS,
     begin_of,
+    growth,
     midnight,
     new_model_from,
     outage,
@@ -141,7 +142,7 @@ class Month:
         for day in days_between(start, self.now):
             for agent in AGENTS:
                 random = lot(self.seed, agent.name, (day - midnight(self.now)) // DAY_NS)
-                for number, begins in enumerate(sessions_of(agent, day, random)):
+                for number, begins in enumerate(sessions_of(agent, day, growth(self.now, day), random)):
                     if start < begins < self.now - QUIET_NS:
                         if agent.name == RUNAWAY and begins >= runaway_from(self.now):
                             continue

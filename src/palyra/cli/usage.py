@@ -90,6 +90,10 @@ def _print_summary(console: Console, document: Mapping[str, Any]) -> None:
 def compared(document: Mapping[str, Any]) -> str:
     """The cost of a summary against that of the time before, as a sentence."""
     change, previous = document["change"], document["previous"]
+    if previous["kept_since"] is None:
+        return "There is no usage yet."
+    if not previous["whole"]:
+        return f"Not compared with the time before: usage is kept since {previous['kept_since']}."
     before = f"{previous['totals']['cost_usd']} USD from {previous['since']} to {previous['until']}"
     if not change["cost_nano_usd"]:
         return f"As much as before: {before}."

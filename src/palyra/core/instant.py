@@ -30,6 +30,11 @@ def isoformat(instant: int) -> str:
     return to_datetime(instant).isoformat().replace("+00:00", "Z")
 
 
+def to_the_second(instant: int) -> Instant:
+    """The start of its second: what is foreseen is not known to the nanosecond."""
+    return Instant(instant - instant % NANOSECONDS)
+
+
 def parse_instant(text: str) -> Instant:
     """Parse RFC 3339. Raises ValueError if the text has no time zone or is no time."""
     try:

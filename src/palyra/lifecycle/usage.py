@@ -141,6 +141,10 @@ class UsageRecords(Protocol):
         """Rollup sums per group (hour, principal, agent, model, provider) in [since, until)."""
         ...
 
+    async def first_hour(self) -> Instant | None:
+        """The first hour that anybody used anything in; None before that."""
+        ...
+
     async def usage_groups(self, wanted: UsageFilter, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         """Rollup sums per group as ``usage`` has them, the dearest first; nothing where nothing was used."""
         ...

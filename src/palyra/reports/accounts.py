@@ -3,7 +3,7 @@
 from palyra.alerts.forecast import Forecast
 from palyra.budgets.policy import Policy
 from palyra.budgets.terms import Metric, amount_fields
-from palyra.core.instant import Instant, isoformat
+from palyra.core.instant import Instant, isoformat, to_the_second
 from palyra.ledger.account import AccountKey, Balance
 from palyra.reports.explain import window_end
 
@@ -66,5 +66,5 @@ def forecast_fields(
     return {
         **amount_fields(metric, "forecast", expected),
         "forecast_at": None if seen is None else isoformat(seen.until),
-        "exhausted_at": None if exhausted_at is None else isoformat(max(exhausted_at, now)),
+        "exhausted_at": None if exhausted_at is None else isoformat(to_the_second(max(exhausted_at, now))),
     }

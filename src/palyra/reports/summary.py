@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from palyra.core.errors import FieldError
-from palyra.core.instant import isoformat
+from palyra.core.instant import Instant, isoformat
 from palyra.core.latency import quantile_ms
 from palyra.reports.explain import money
 from palyra.reports.routing import percent
@@ -69,14 +69,17 @@ def summary_document(
     running: "RunningTotals",
     stretch: Stretch,
     group_by: Sequence[str],
+    first_hour: Instant | None,
 ) -> dict[str, object]:
     """Totals over a stretch, one entry per group, and what changed against the stretch ``before`` it.
 
+    Shares of what was before are told only where usage was kept from its start on, since ``first_hour``.
     Costs in nano-USD and USD. ``unpriced`` counts the calls whose cost is unknown and that are therefore not
     in ``cost`` (L6), ``running_unpriced`` those that are not in ``held_now``. ``saved`` is what routed calls
     would have cost more on their default models.
     """
     totals = now.totals
+    is_whole = first_hour is not None and first_hour <= stretch.before.since
     ordered = sorted(totals, key=lambda each: (-each.cost, -each.requests, sorted(each.group.items())))
     return {
         "since": isoformat(stretch.since),
@@ -90,10 +93,12 @@ def summary_document(
         "previous": {
             "since": isoformat(stretch.before.since),
             "until": isoformat(stretch.before.until),
+            "kept_since": None if first_hour is None else isoformat(first_hour),
+            "whole": is_whole,
             "totals": sums_document(before.totals),
             "p95_latency_ms": before.p95_ms,
         },
-        "change": _change(totals, before.totals),
+        "change": _change(totals, before.totals, is_whole=is_whole),
         "groups": [{"group": dict(each.group), **sums_document((each,))} for each in ordered]
         if group_by
         else [],
@@ -120,16 +125,22 @@ def _counts(totals: Sequence["UsageTotals"]) -> dict[str, object]:
     return {name: sum(getattr(each, name) for each in totals) for name in _COUNTS}
 
 
-def _change(totals: Sequence["UsageTotals"], before: Sequence["UsageTotals"]) -> dict[str, object]:
-    """How much more each figure is now; ``_percent`` is of the figure before, None where that was 0 (W40)."""
+def _change(
+    totals: Sequence["UsageTotals"], before: Sequence["UsageTotals"], *, is_whole: bool
+) -> dict[str, object]:
+    """How much more each figure is now.
+
+    ``_percent`` is of the figure before, None where that was 0 (W40) or is of a part of its time only.
+    """
     document: dict[str, object] = {}
     for name in (*_COUNTS, *_AMOUNTS):
         old = sum(getattr(each, name) for each in before)
         more = sum(getattr(each, name) for each in totals) - old
         document |= money(name, more) if name in _AMOUNTS else {name: more}
-        document[f"{name}_percent"] = percent(more, abs(old))
+        document[f"{name}_percent"] = percent(more, abs(old)) if is_whole else None
     slow, slower = average_latency_ms(before), average_latency_ms(totals)
     later = None if slow is None or slower is None else slower - slow
     document["average_latency_ms"] = later
-    document["average_latency_ms_percent"] = None if later is None else percent(later, slow or 0)
+    share = percent(later, slow or 0) if is_whole and later is not None else None
+    document["average_latency_ms_percent"] = share
     return document

@@ -205,6 +205,16 @@ class StoredRecords(JournaledRecords):
 
         return await self._ask(question)
 
+    async def first_hour(self) -> Instant | None:
+        """See ``UsageRecords.first_hour``."""
+
+        def question(connection: "Connection") -> Instant | None:
+            from palyra.store import usage_reads
+
+            return usage_reads.first_hour(connection)
+
+        return await self._ask(question)
+
     async def usage_groups(self, wanted: UsageFilter, group_by: Sequence[str]) -> Sequence[UsageTotals]:
         """See ``UsageRecords.usage_groups``."""
 

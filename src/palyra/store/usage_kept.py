@@ -61,6 +61,10 @@ class KeptUsage:
             UsageCell(bucket, name, total) for (bucket, name), total in sums.items() if _is_counted(total)
         ]
 
+    async def first_hour(self) -> Instant | None:
+        """See ``UsageRecords.first_hour``."""
+        return min((each.hour for each in self._kept_rollups()), default=None)
+
     async def usage_rows(self, question: UsageRows) -> UsagePage:
         """See ``UsageRecords.usage_rows``."""
         found = self._wanted(question.wanted)

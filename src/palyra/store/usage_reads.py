@@ -80,6 +80,11 @@ def usage(
     return found if found or group_by else [nothing]
 
 
+def first_hour(connection: Connection) -> Instant | None:
+    """See ``UsageRecords.first_hour``."""
+    return connection.execute(select(func.min(rollups.c.hour))).scalar()
+
+
 def groups(connection: Connection, wanted: UsageFilter, group_by: Sequence[str]) -> Sequence[UsageTotals]:
     """See ``UsageRecords.usage_groups``."""
     if "hour" in group_by:

@@ -68,6 +68,19 @@ def test_a_summary_says_what_changed_against_the_time_before(plane: Any) -> None
     assert summary["previous"]["until"] == summary["since"]
 
 
+def test_a_summary_tells_no_share_of_a_time_of_which_only_a_part_is_kept(plane: Any) -> None:
+    use(plane, 1, 30)
+    use(plane, 25, 20)
+    summary = get(plane, "summary?since=24h")
+    assert (summary["change"]["cost_nano_usd"], summary["change"]["cost_percent"]) == (10, None)
+    previous = summary["previous"]
+    assert (previous["whole"], previous["kept_since"]) == (False, "2026-11-22T11:00:00Z")
+    assert get(plane, "summary?since=12h")["previous"]["whole"]
+    plane.records.totals.clear()
+    previous = get(plane, "summary?since=24h")["previous"]
+    assert (previous["whole"], previous["kept_since"]) == (False, None)
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Prague", "Asia/Kolkata", "Pacific/Apia"])
 @pytest.mark.parametrize("bucket", ["auto", "hour", "day", "month"])
 def test_buckets_series_and_rows_add_up_to_the_summary(plane: Any, zone: str, bucket: str) -> None:

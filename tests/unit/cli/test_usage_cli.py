@@ -90,6 +90,7 @@ def shell() -> Shell:
 
 
 def test_a_summary_is_compared_with_the_time_before(shell: Shell) -> None:
+    shell.use(49, 0)
     page = shell.page("summary", "--since", "24h")
     assert page.splitlines()[-1] == (
         "2.00 USD (100.00 %) more than before: 2.00 USD from 2026-11-21T12:00:00Z to 2026-11-22T12:00:00Z."
@@ -99,6 +100,14 @@ def test_a_summary_is_compared_with_the_time_before(shell: Shell) -> None:
     assert (
         shell.page("summary", "--since", "24h", "--agent", "nobody").splitlines()[-1].startswith("As much as")
     )
+
+
+def test_a_summary_is_not_compared_with_a_time_of_which_only_a_part_is_kept(shell: Shell) -> None:
+    assert shell.page("summary", "--since", "24h").splitlines()[-1] == (
+        "Not compared with the time before: usage is kept since 2026-11-22T06:00:00Z."
+    )
+    shell.records.totals.clear()
+    assert "There is no usage yet." in shell.page("summary", "--since", "24h")
 
 
 def test_a_summary_tells_of_latencies_and_of_what_runs(shell: Shell) -> None:
@@ -317,6 +326,7 @@ def test_curves_rise_to_the_largest_and_need_no_more_than_ascii() -> None:
 
 
 def test_top_without_a_terminal_is_printed_once(shell: Shell) -> None:
+    shell.use(49, 0)
     page = shell.page("top", "--since", "24h")
     assert page.splitlines()[0] == "4.00 USD (+100.00 % against before), 8 calls, 2 denied, 300 tokens"
     assert "nightly" in page

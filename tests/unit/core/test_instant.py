@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palyra.core.instant import END_OF_TIME, Instant, from_datetime, isoformat, parse_instant, to_datetime
+from palyra.core.instant import (
+    END_OF_TIME,
+    Instant,
+    from_datetime,
+    isoformat,
+    parse_instant,
+    to_datetime,
+    to_the_second,
+)
 
 
 def test_a_time_with_another_zone_is_the_same_instant() -> None:
@@ -24,6 +32,11 @@ def test_a_datetime_survives_the_way_there_and_back(microseconds: int) -> None:
 def test_nanoseconds_are_cut_to_the_microsecond() -> None:
     assert to_datetime(1_999).microsecond == 1
     assert isoformat(Instant(1_795_446_000 * 10**9)) == "2026-11-23T15:00:00Z"
+
+
+@pytest.mark.parametrize(("at", "second"), [(0, 0), (1_999_999_999, 10**9), (2 * 10**9, 2 * 10**9)])
+def test_what_is_foreseen_is_told_to_the_second(at: int, second: int) -> None:
+    assert to_the_second(at) == second
 
 
 def test_the_end_of_time_can_be_shown() -> None:

@@ -43,6 +43,7 @@ from palyra.reports.usage_session import timeline_of
 from palyra.reports.usage_timeline import timeline_document, timeline_rows
 
 DAY = Stretch(Instant(NOON - DAY_NS), NOON)
+LONG_AGO = Instant(0)
 AGENTS = Question("agents", "cost", {"principal": None})
 
 
@@ -95,7 +96,12 @@ def test_w40_a_rise_is_a_rise_against_the_time_before(
     now: int, before: int, change: int, share: str | None
 ) -> None:
     document: Any = summary_document(
-        Period([sums(now)], None), Period([sums(before)] if before else [], None), RunningTotals(), DAY, ()
+        Period([sums(now)], None),
+        Period([sums(before)] if before else [], None),
+        RunningTotals(),
+        DAY,
+        (),
+        LONG_AGO,
     )
     assert document["change"]["cost_nano_usd"] == change
     assert document["change"]["cost_percent"] == share
@@ -107,7 +113,9 @@ def test_w40_a_rise_is_a_rise_against_the_time_before(
 
 def test_w41_a_call_without_a_price_takes_nothing_from_the_sum_of_the_others() -> None:
     mixed = [sums(7, agent="a"), sums(0, unpriced=1, agent="b"), sums(5, agent="c")]
-    document: Any = summary_document(Period(mixed, None), Period([], None), RunningTotals(), DAY, ("agent",))
+    document: Any = summary_document(
+        Period(mixed, None), Period([], None), RunningTotals(), DAY, ("agent",), LONG_AGO
+    )
     assert (document["totals"]["cost_nano_usd"], document["totals"]["unpriced"]) == (12, 1)
 
 
@@ -116,7 +124,7 @@ def test_latencies_are_of_the_timed_calls_and_change_only_where_both_are_known()
     slow = replace(sums(1), timed=2, latency_ms=9)
     counts = {3: 18, 40: 2}
     known: Any = summary_document(
-        Period([fast, slow], counts), Period([fast], {}), RunningTotals(2, 5, 1), DAY, ()
+        Period([fast, slow], counts), Period([fast], {}), RunningTotals(2, 5, 1), DAY, (), LONG_AGO
     )
     assert known["totals"]["average_latency_ms"] == 3
     assert known["previous"]["totals"]["average_latency_ms"] == 2
@@ -125,10 +133,28 @@ def test_latencies_are_of_the_timed_calls_and_change_only_where_both_are_known()
     assert known["p95_latency_ms"] == sum(bounds_of(40)) // 2
     assert known["previous"]["p95_latency_ms"] is None
     assert (known["running"], known["running_unpriced"], known["held_now_usd"]) == (2, 1, "0.000000005")
-    unknown: Any = summary_document(Period([fast], None), Period([], None), RunningTotals(), DAY, ())
+    unknown: Any = summary_document(
+        Period([fast], None), Period([], None), RunningTotals(), DAY, (), LONG_AGO
+    )
     assert unknown["change"]["average_latency_ms"] is None
     assert unknown["change"]["average_latency_ms_percent"] is None
     assert unknown["p95_latency_ms"] is None
+
+
+@pytest.mark.parametrize(
+    ("first", "share"), [(DAY.before.since, "50.00"), (DAY.before.since + 1, None), (None, None)]
+)
+def test_a_share_is_of_a_time_that_is_kept_from_its_start_on(
+    first: Instant | None, share: str | None
+) -> None:
+    late = replace(sums(30), timed=1, latency_ms=3)
+    early = replace(sums(20), timed=1, latency_ms=2)
+    document: Any = summary_document(
+        Period([late], None), Period([early], None), RunningTotals(), DAY, (), first
+    )
+    change = document["change"]
+    assert (change["cost_nano_usd"], change["average_latency_ms"]) == (10, 1)
+    assert (change["cost_percent"], change["average_latency_ms_percent"]) == (share, share)
 
 
 def test_an_average_is_of_the_calls_that_have_a_price() -> None:

@@ -42,7 +42,7 @@ const REST: Column<DecisionRow>[] = [
         <State word={row.state === "pending" ? "running" : row.state} />
         {row.outcome === "ask" && <State word="ask" />}
         {row.clamped && (
-          <Badge variant="light" color="yellow" radius="sm" tt="none" miw="fit-content">
+          <Badge variant="light" color="yellow" radius="sm" tt="none" miw="max-content">
             clamped
           </Badge>
         )}

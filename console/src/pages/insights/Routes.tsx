@@ -41,6 +41,9 @@ export function Routes({ insights }: { insights: UsageInsights }) {
           </Fact>
           <Fact name="Modes">{modesText(routing)}</Fact>
         </Facts>
+        <Text size="sm" c="dimmed">
+          Of all calls of the period
+        </Text>
         <Facts>
           <Fact name="Models with a price">{whole(pricing.known_models)}</Fact>
           <Fact name="Calls without a price">{whole(pricing.unpriced_calls)}</Fact>

@@ -1,13 +1,15 @@
-import { SimpleGrid } from "@mantine/core";
+import { SimpleGrid, Stack, Text } from "@mantine/core";
 import type { UsageSummary } from "@/client";
 import { compact, duration, percent, whole } from "@/parts/amounts";
 import { Figure, type Leaning } from "@/parts/Figure";
 import { Money } from "@/parts/Money";
 import type { Filters } from "@/parts/period";
+import { When } from "@/parts/When";
 
-/** What is more than `before`, in percent; null where that was nothing or less, or either is not known. */
-function moreThan(before: number | null, now: number | null): number | null {
-  return before === null || now === null || before <= 0 ? null : ((now - before) / before) * 100;
+/** What is more than `before`, in percent; null where that was nothing or less, or cannot be told. */
+function moreThan(before: number | null, now: number | null, { previous }: UsageSummary): number | null {
+  if (!previous.whole || before === null || now === null || before <= 0) return null;
+  return ((now - before) / before) * 100;
 }
 
 function Count({
@@ -64,11 +66,21 @@ function Latencies({ summary, filters }: { summary: UsageSummary; filters: Filte
         label="p95 latency"
         testId="p95_latency"
         value={<span data-value={summary.p95_latency_ms}>{duration(summary.p95_latency_ms)}</span>}
-        change={moreThan(previous.p95_latency_ms, summary.p95_latency_ms)}
+        change={moreThan(previous.p95_latency_ms, summary.p95_latency_ms, summary)}
         leaning="bad"
         about={untold(summary, filters)}
       />
     </>
+  );
+}
+
+/** Why no figure is compared, if none is. */
+function NotCompared({ previous }: UsageSummary) {
+  if (previous.whole || previous.kept_since === null) return null;
+  return (
+    <Text size="xs" c="dimmed" data-not-compared>
+      Not compared with the time before: usage is kept since <When at={previous.kept_since} size="xs" />.
+    </Text>
   );
 }
 
@@ -81,51 +93,54 @@ export function Figures({ summary, filters }: { summary: UsageSummary; filters: 
       ? `${percent((totals.cache_read_tokens / totals.input_tokens) * 100)} of input`
       : undefined;
   return (
-    <SimpleGrid cols={{ base: 2, sm: 3, lg: 6 }} spacing={{ base: "xs", sm: "sm" }}>
-      <Figure
-        label="Spend"
-        testId="cost"
-        value={
-          <Money
-            nano={allUnpriced ? null : totals.cost_nano_usd}
-            exact={allUnpriced ? null : totals.cost_usd}
-          />
-        }
-        change={summary.change.cost_percent}
-        leaning="bad"
-        about={totals.unpriced > 0 ? `without ${whole(totals.unpriced)} unpriced` : undefined}
-      />
-      <Count
-        label="Calls"
-        name="requests"
-        summary={summary}
-        about={totals.failed > 0 ? `${compact(totals.failed)} failed` : undefined}
-      />
-      <Count label="Tokens in" name="input_tokens" summary={summary} />
-      <Count label="Tokens out" name="output_tokens" summary={summary} />
-      <Count label="Cached" name="cache_read_tokens" summary={summary} leaning="good" about={cached} />
-      <Count label="Denied" name="denied" summary={summary} leaning="bad" />
-      <Count label="Asked" name="asked" summary={summary} leaning="bad" />
-      <Count label="Clamped" name="clamped" summary={summary} leaning="bad" />
-      <Latencies summary={summary} filters={filters} />
-      <Figure
-        label="Saved by routing"
-        testId="saved"
-        value={<Money nano={totals.saved_nano_usd} exact={totals.saved_usd} />}
-        change={moreThan(summary.previous.totals.saved_nano_usd, totals.saved_nano_usd)}
-        leaning="good"
-        about="against defaults"
-      />
-      <Figure
-        label="Held now"
-        testId="held"
-        value={<Money nano={summary.held_now_nano_usd} exact={summary.held_now_usd} />}
-        about={
-          summary.running_unpriced > 0
-            ? `${whole(summary.running)} running, ${whole(summary.running_unpriced)} unpriced`
-            : `${whole(summary.running)} running`
-        }
-      />
-    </SimpleGrid>
+    <Stack gap="xs">
+      <SimpleGrid cols={{ base: 2, sm: 3, lg: 6 }} spacing={{ base: "xs", sm: "sm" }}>
+        <Figure
+          label="Spend"
+          testId="cost"
+          value={
+            <Money
+              nano={allUnpriced ? null : totals.cost_nano_usd}
+              exact={allUnpriced ? null : totals.cost_usd}
+            />
+          }
+          change={summary.change.cost_percent}
+          leaning="bad"
+          about={totals.unpriced > 0 ? `without ${whole(totals.unpriced)} unpriced` : undefined}
+        />
+        <Count
+          label="Calls"
+          name="requests"
+          summary={summary}
+          about={totals.failed > 0 ? `${compact(totals.failed)} failed` : undefined}
+        />
+        <Count label="Tokens in" name="input_tokens" summary={summary} />
+        <Count label="Tokens out" name="output_tokens" summary={summary} />
+        <Count label="Cached" name="cache_read_tokens" summary={summary} leaning="good" about={cached} />
+        <Count label="Denied" name="denied" summary={summary} leaning="bad" />
+        <Count label="Asked" name="asked" summary={summary} leaning="bad" />
+        <Count label="Clamped" name="clamped" summary={summary} leaning="bad" />
+        <Latencies summary={summary} filters={filters} />
+        <Figure
+          label="Saved by routing"
+          testId="saved"
+          value={<Money nano={totals.saved_nano_usd} exact={totals.saved_usd} />}
+          change={moreThan(summary.previous.totals.saved_nano_usd, totals.saved_nano_usd, summary)}
+          leaning="good"
+          about="against defaults"
+        />
+        <Figure
+          label="Held now"
+          testId="held"
+          value={<Money nano={summary.held_now_nano_usd} exact={summary.held_now_usd} />}
+          about={
+            summary.running_unpriced > 0
+              ? `${whole(summary.running)} running, ${whole(summary.running_unpriced)} unpriced`
+              : `${whole(summary.running)} running`
+          }
+        />
+      </SimpleGrid>
+      <NotCompared {...summary} />
+    </Stack>
   );
 }

@@ -20,7 +20,7 @@ export function Spend({
       )}
       {sums.unpriced > 0 && (
         <Tooltip label="Their price is not known: they are in no cost. Set one, and calls from then on have it.">
-          <Badge size="sm" miw="fit-content" variant="light" color="orange" tt="none" radius="sm">
+          <Badge size="sm" miw="max-content" variant="light" color="orange" tt="none" radius="sm">
             {none ? "" : "+ "}
             {whole(sums.unpriced)} unpriced
           </Badge>

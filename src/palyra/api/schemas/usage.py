@@ -37,16 +37,21 @@ class UsageGroup(UsageSums):
 
 
 class UsagePeriod(BaseModel):
-    """The period of the same length before [since, until)."""
+    """The period of the same length before [since, until).
+
+    It is ``whole`` where usage is ``kept_since`` its start or longer, by anybody.
+    """
 
     since: str
     until: str
+    kept_since: str | None
+    whole: bool
     totals: UsageSums
     p95_latency_ms: int | None
 
 
 class UsageChange(BaseModel):
-    """Each figure less that of the period before, and in percent of it; null where that was 0."""
+    """Each figure less that of the period before, and in percent of it, null where it is 0 or not whole."""
 
     requests: int
     requests_percent: str | None
