@@ -34,7 +34,6 @@ from palyra.ledger.account import Account, Balance
 
 _OK = Status.OK
 _ADMIT = Outcome.ADMIT
-_ENFORCED = Mode.ENFORCED
 _SEVERITY = {status: rank for rank, status in enumerate(Status)}
 _OUTCOME_SEVERITY = {outcome: rank for rank, outcome in enumerate(Outcome)}
 

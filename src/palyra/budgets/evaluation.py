@@ -40,7 +40,6 @@ class Outcome(StrEnum):
     DENY = "deny"
 
 
-_OK = Status.OK
 _ADMIT = Outcome.ADMIT
 _ENFORCED = Mode.ENFORCED
 
