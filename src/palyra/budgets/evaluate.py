@@ -26,10 +26,8 @@ from palyra.budgets.terms import (
     Mode,
     Then,
     UnknownPrice,
-    amount_fields,
     format_amount,
 )
-from palyra.core.instant import isoformat
 from palyra.ledger.account import Account, Balance
 
 _OK = Status.OK
@@ -191,30 +189,6 @@ def least_left(limits: Sequence[int | None], consumed: Sequence[int]) -> int | N
     ]
     most = max(shares, default=-1.0)
     return None if most < 0 else shares.index(most)
-
-
-def evaluation_to_dict(evaluation: Evaluation) -> dict[str, object]:
-    """The evaluation as JSON for decisions and errors; money as nano-USD beside USD."""
-    metric = evaluation.metric
-    shown: dict[str, object] = {
-        "policy_id": evaluation.policy_id,
-        "policy_version": evaluation.policy_version,
-        "scope": evaluation.scope,
-        "metric": metric.value,
-        "interval": evaluation.interval.value,
-        "entity": evaluation.entity,
-        "window_start": isoformat(evaluation.window.start),
-        "window_end": isoformat(evaluation.window.end),
-        "status": evaluation.status.value,
-        "outcome": evaluation.outcome.value,
-        "mode": evaluation.mode.value,
-        "would": evaluation.would,
-        "thresholds_passed": [str(threshold.at) for threshold in evaluation.passed],
-        "message": evaluation.message,
-    }
-    for name in ("consumed", "amount", "projected", "soft_limit", "hard_limit", "remaining"):
-        shown |= amount_fields(metric, name, getattr(evaluation, name))
-    return shown
 
 
 def _judged(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import structs
 
-from palyra.budgets.binding import PLACES, Binding, Degrade
+from palyra.budgets.binding import Binding, Degrade
 from palyra.budgets.policy import Policy
 from palyra.budgets.terms import Action, Metric, Mode, Threshold, format_amount
 from palyra.budgets.windows import Interval, Window
@@ -55,10 +55,6 @@ class Amounts(NamedTuple):
     input_tokens: int
     output_tokens: int
     requests: int
-
-    def amount_of(self, metric: Metric) -> int | None:
-        """The amount in the unit of ``metric``; None if it cannot be computed."""
-        return self[PLACES[metric]]
 
 
 _Row = tuple[int | None, int, int, int, int]

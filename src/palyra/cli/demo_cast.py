@@ -309,4 +309,3 @@ AGENTS = (
         tags=_tags("regression", "ci"),
     ),
 )
-TEAMS = tuple(dict.fromkeys(agent.principal for agent in AGENTS))
