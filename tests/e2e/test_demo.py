@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 from harness.daemon import poll
 
 DEMO_S = 280.0
+MARK = "STARTED_BY_TEST"
+"""A variable that a demo hands on to all that it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,23 @@ def is_running(pid: int) -> bool:
     return True
 
 
+def marked(setting: str) -> list[str]:
+    """The processes that have this in their environment, where the system shows it."""
+    found: list[str] = []
+    for each in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if setting.encode() in each.read_bytes().split(b"\0"):
+                found.append(each.parent.name)
+    return found
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Demo]:
     """``palyra demo --json``, after its line has come."""
     out, log = tmp_path / "out", tmp_path / "log"
     with out.open("wb") as out_file, log.open("wb") as log_file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "palyra", "demo", "--no-history", "--json", "--port", "0"],
+            [sys.executable, "-m", "palyra", "demo", "--json", "--port", "0"],
             stdout=out_file,
             stderr=log_file,
             process_group=0,
@@ -56,17 +69,8 @@ def running(tmp_path: Path) -> Iterator[Demo]:
 
 
 @pytest.mark.timeout(320)
-def test_the_scene_admits_clamps_refuses_and_leaves_nothing_running() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "palyra", "demo", "--once", "--json", "--port", "0"],
-        capture_output=True,
-        text=True,
-        timeout=DEMO_S,
-        check=False,
-    )
-
-    assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
+def test_the_scene_plays_the_pasted_line_works_and_ctrl_c_ends_every_process(running: Demo) -> None:
+    told = running.told
     assert told["console"] == f"{told['url']}/console"
     first, stream, clamped, *spent = told["steps"]
     assert first["status"] == stream["status"] == clamped["status"] == 200
@@ -79,14 +83,27 @@ def test_the_scene_admits_clamps_refuses_and_leaves_nothing_running() -> None:
     assert len(spent) > 1
     assert spent[-1]["status"] == 402
     assert json.loads(spent[-1]["text"])["error"]["code"] == "budget_exceeded"
+
+    assert all(is_running(pid) for pid in told["pids"].values())
+    pasted = subprocess.run(
+        ["bash", "-c", told["curl"]], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert pasted.returncode == 0, pasted.stderr
+    assert " 200 " in pasted.stdout.splitlines()[0]
+    assert "x-palyra-request-id" in pasted.stdout.lower()
+
+    running.process.send_signal(signal.SIGINT)
+
+    assert running.process.wait(30) == 0
     assert not any(is_running(pid) for pid in told["pids"].values())
     assert not Path(told["config"]).exists()
 
 
 @pytest.mark.timeout(320)
-def test_people_see_the_answers_the_refusal_and_why() -> None:
+def test_people_see_the_answers_the_refusal_and_why_and_nothing_is_left_running() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "palyra", "demo", "--no-history", "--once", "--port", "0"],
+        env=os.environ | {MARK: str(os.getpid())},
         capture_output=True,
         text=True,
         timeout=DEMO_S,
@@ -103,22 +120,9 @@ def test_people_see_the_answers_the_refusal_and_why() -> None:
         "alice",
     ):
         assert words in ran.stdout
-
-
-@pytest.mark.timeout(320)
-def test_the_pasted_curl_line_works_and_ctrl_c_ends_every_process(running: Demo) -> None:
-    assert all(is_running(pid) for pid in running.told["pids"].values())
-    pasted = subprocess.run(
-        ["bash", "-c", running.told["curl"]], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert pasted.returncode == 0, pasted.stderr
-    assert " 200 " in pasted.stdout.splitlines()[0]
-    assert "x-palyra-request-id" in pasted.stdout.lower()
-
-    running.process.send_signal(signal.SIGINT)
-
-    assert running.process.wait(30) == 0
-    assert not any(is_running(pid) for pid in running.told["pids"].values())
+    config = ran.stdout.partition("its config is ")[2].split()[0]
+    assert not Path(config).exists()
+    assert marked(f"{MARK}={os.getpid()}") == []
 
 
 def test_without_the_extra_the_next_step_is_told() -> None:
