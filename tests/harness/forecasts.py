@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from harness.months import PAST_DAYS, Series
 from palyra.alerts.forecast import Forecast, forecast
-from palyra.alerts.hourly import DAY_NS, HOUR_NS, HOURS_OF_DAY
+from palyra.alerts.hourly import HOURS_OF_DAY
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import Instant
 
 SHARES = (25, 50, 75)

@@ -9,7 +9,8 @@ from math import exp
 from random import Random
 from typing import NamedTuple
 
-from palyra.alerts.hourly import DAY_NS, HOUR_NS, HOURS_OF_DAY, HourlyUse
+from palyra.alerts.hourly import HOURS_OF_DAY, HourlyUse
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import Instant
 from palyra.core.money import NANO_PER_USD
 

@@ -6,9 +6,10 @@ from random import Random
 import hypothesis.strategies as st
 from hypothesis import given
 
-from palyra.alerts.hourly import DAY_NS, HOUR_NS, HourlyUse
+from palyra.alerts.hourly import HourlyUse
 from palyra.alerts.mix import MixRules, ModelUse, distance, find_shift, shares
 from palyra.alerts.spike import find_spike
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import Instant
 
 NOW = 20_000 * DAY_NS

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 
 from palyra.alerts.forecast import Forecast, forecast
-from palyra.alerts.hourly import DAY_NS, HOUR_NS, HourlyUse
+from palyra.alerts.hourly import HourlyUse
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import Instant
 
 EPOCH = 20_458 * DAY_NS

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palyra.core.hours import HALF_DAY_NS, HOUR_NS, bucket_of, next_hour
+from palyra.core.hours import DAY_NS, HALF_DAY_NS, HOUR_NS, bucket_of, next_hour
 from palyra.core.instant import Instant, from_datetime, to_datetime
-from palyra.reports.stretch import DAY_NS, SPAN_DAYS_MAX, Stretch
+from palyra.reports.stretch import SPAN_DAYS_MAX, Stretch
 from palyra.reports.usage_buckets import BUCKETS_MAX, POINTS_MAX, Unit, cut, points_of
 
 ZONES = sorted(available_timezones())

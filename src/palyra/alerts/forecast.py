@@ -28,14 +28,13 @@ from math import sqrt
 from typing import NamedTuple
 
 from palyra.alerts.hourly import (
-    DAY_NS,
     DAYS_OF_WEEK,
-    HOUR_NS,
     HOURS_OF_DAY,
     HOURS_OF_WEEK,
     HourlyUse,
     hour_number,
 )
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import Instant
 from palyra.core.money import INT64_MAX
 

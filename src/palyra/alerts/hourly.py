@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
-from palyra.core.instant import NANOSECONDS, Instant
+from palyra.core.hours import HOUR_NS
+from palyra.core.instant import Instant
 
-HOUR_NS = 3_600 * NANOSECONDS
-DAY_NS = 24 * HOUR_NS
 HOURS_OF_DAY = 24
 DAYS_OF_WEEK = 7
 HOURS_OF_WEEK = HOURS_OF_DAY * DAYS_OF_WEEK

@@ -12,7 +12,7 @@ from palyra.api.pressed import PressedBudgets
 from palyra.api.routes import Routes
 from palyra.api.schemas.insights import UsageInsights
 from palyra.api.usage_question import Names
-from palyra.core.hours import HALF_DAY_NS, HOUR_NS, HourRun, next_hour
+from palyra.core.hours import DAY_NS, HALF_DAY_NS, HOUR_NS, HourRun, next_hour
 from palyra.core.instant import Instant
 from palyra.lifecycle.decision_search import Inside
 from palyra.lifecycle.ports import AlertFilter, DecisionFilter
@@ -28,7 +28,7 @@ from palyra.reports.insights import (
     unpriced_models,
 )
 from palyra.reports.routing import percent
-from palyra.reports.stretch import DAY_NS, Stretch, read_stretch
+from palyra.reports.stretch import Stretch, read_stretch
 
 DECISIONS_MAX = 500
 """So many calls are read for the routes (V2)."""

@@ -3,12 +3,11 @@
 It is a month, and the quieter one before it, so that there is something to compare the month with.
 """
 
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import NANOSECONDS, Instant, to_datetime
 
 SECOND_NS = NANOSECONDS
 MINUTE_NS = 60 * SECOND_NS
-HOUR_NS = 60 * MINUTE_NS
-DAY_NS = 24 * HOUR_NS
 MONTH_DAYS = 31
 DAYS = 61
 BEGINNINGS = 0.15

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from math import exp
 from random import Random
 
-from palyra.cli.demo_calendar import DAY_NS, HOUR_NS, outage, weekday
+from palyra.cli.demo_calendar import outage, weekday
 from palyra.cli.demo_cast import HAIKU, LOCAL, PACES, SMALL, SONNET, Agent
 from palyra.cli.demo_script import CACHE_BLOCK, Break, Fault, Refusal, Script, Tokens
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import Instant
 from palyra.lifecycle.call import Ask, Hints
 from palyra.lifecycle.wire import Endpoint, FailureKind

@@ -15,9 +15,7 @@ from types import MappingProxyType
 from palyra.approvals.approval import GrantKind, State
 from palyra.approvals.rules import Offer
 from palyra.cli.demo_calendar import (
-    DAY_NS,
     DAYS,
-    HOUR_NS,
     MINUTE_NS,
     SECOND_NS,
     begin_of,
@@ -45,6 +43,7 @@ from palyra.cli.demo_script import Fault, make_call
 from palyra.cli.demo_stage import MILLISECOND_NS, Over, Stage
 from palyra.config.settings import Settings
 from palyra.core.errors import ApprovalRequired, BudgetExceeded, PalyraError
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import Instant
 from palyra.core.money import NANO_PER_USD
 from palyra.daemon.past import MovedClock, Past

@@ -8,6 +8,7 @@ from palyra.core.instant import NANOSECONDS, Instant
 HOUR_NS = 3_600 * NANOSECONDS
 HALF_DAY_NS = 12 * HOUR_NS
 """Half-days of UTC begin at midnight and at noon."""
+DAY_NS = 24 * HOUR_NS
 
 
 class HourRun(NamedTuple):

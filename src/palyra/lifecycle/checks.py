@@ -10,9 +10,9 @@ import structlog
 from palyra.alerts import causes, words
 from palyra.alerts.alert import Alert, Kind
 from palyra.alerts.course import Finding
-from palyra.alerts.hourly import HOUR_NS
 from palyra.approvals.approval import State
 from palyra.core.errors import ModelNotFound, PalyraError
+from palyra.core.hours import HOUR_NS
 from palyra.core.instant import END_OF_TIME, NANOSECONDS, Instant
 from palyra.ledger.account import AccountKey
 from palyra.lifecycle.alarms import Alarms

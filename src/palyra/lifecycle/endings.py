@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import cast
 
 from palyra.alerts.alert import Alert, Kind
-from palyra.alerts.hourly import DAY_NS
 from palyra.budgets.policy import Policy
 from palyra.budgets.terms import Mode
+from palyra.core.hours import DAY_NS
 from palyra.core.instant import NANOSECONDS, Instant, parse_instant
 from palyra.ledger.account import AccountKey
 from palyra.lifecycle.budget_levels import levels_of

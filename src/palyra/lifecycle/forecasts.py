@@ -11,9 +11,10 @@ from heapq import nlargest
 from typing import NamedTuple
 
 from palyra.alerts.forecast import Forecast, forecast
-from palyra.alerts.hourly import HOUR_NS, HourlyUse, hour_number
+from palyra.alerts.hourly import HourlyUse, hour_number
 from palyra.budgets.policy import UNLABELLED, Policy
 from palyra.budgets.terms import ScopeKind
+from palyra.core.hours import HOUR_NS
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.ledger.account import AccountKey
 from palyra.lifecycle.hours import Past, Source, read_past

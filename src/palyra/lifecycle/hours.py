@@ -10,9 +10,10 @@ from typing import NamedTuple, TypeVar
 
 from palyra.alerts import words
 from palyra.alerts.course import Finding
-from palyra.alerts.hourly import DAY_NS, HOUR_NS, HOURS_OF_DAY, HourlyUse, hour_number
+from palyra.alerts.hourly import HOURS_OF_DAY, HourlyUse, hour_number
 from palyra.alerts.mix import ModelUse, find_shift
 from palyra.alerts.spike import DEFAULTS, find_spike
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import NANOSECONDS, Instant
 from palyra.lifecycle.ports import Records
 from palyra.lifecycle.usage import UsageTotals

@@ -4,13 +4,13 @@ import re
 from typing import NamedTuple
 
 from palyra.core.errors import FieldError
-from palyra.core.instant import END_OF_TIME, NANOSECONDS, Instant, parse_instant
+from palyra.core.hours import DAY_NS, HOUR_NS
+from palyra.core.instant import END_OF_TIME, Instant, parse_instant
 
-DAY_NS = 86_400 * NANOSECONDS
 SPAN_DAYS_MAX = 366
 DEFAULT_SPAN = "30d"
 _SPAN = re.compile(r"([0-9]{1,5})([hdw])")
-_UNITS = {"h": 3_600 * NANOSECONDS, "d": DAY_NS, "w": 7 * DAY_NS}
+_UNITS = {"h": HOUR_NS, "d": DAY_NS, "w": 7 * DAY_NS}
 _HOW = "write RFC 3339 such as 2026-12-31T00:00:00Z, or a span such as 24h, 7d or 4w"
 
 

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 from palyra.budgets.windows import Interval, window_at
 from palyra.core.errors import FieldError
-from palyra.core.hours import HALF_DAY_NS, HOUR_NS, HourRun, next_hour
+from palyra.core.hours import DAY_NS, HALF_DAY_NS, HOUR_NS, HourRun, next_hour
 from palyra.core.instant import Instant, to_datetime
-from palyra.reports.stretch import DAY_NS, Stretch
+from palyra.reports.stretch import Stretch
 
 BUCKETS_MAX = 1_000
 POINTS_MAX = 48

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from palyra.core.hours import HOUR_NS
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import NANOSECONDS, isoformat
 from palyra.reports.explain import money
-from palyra.reports.stretch import DAY_NS
 
 if TYPE_CHECKING:
     from palyra.lifecycle.decision import StoredDecision

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import FromClause
 
-from palyra.core.hours import HALF_DAY_NS, HOUR_NS
+from palyra.core.hours import DAY_NS, HALF_DAY_NS
 from palyra.core.instant import END_OF_TIME, Instant
 from palyra.lifecycle.activity import (
     LatencyCounts,
@@ -44,7 +44,6 @@ from palyra.store.schema import (
 )
 from palyra.store.usage_strips import strips_of_stretch
 
-DAY_NS = 24 * HOUR_NS
 MANY_DAYS_NS = 2 * DAY_NS
 _COLUMNS = tuple(sessions.c[each.name] for each in fields(SessionTotals))
 _TAG_FIGURES = ("requests", "input_tokens", "output_tokens", "cost")

@@ -19,6 +19,8 @@ from sqlalchemy import (
     text,
 )
 
+from palyra.core.hours import DAY_NS
+
 metadata = MetaData()
 
 journal = Table(
@@ -229,7 +231,7 @@ sessions = Table(
     Index("sessions_by_cost", "principal", "cost", "session"),
     sqlite_with_rowid=False,
 )
-IS_LONG = text("last_at - first_at > 86400000000000")
+IS_LONG = text(f"last_at - first_at > {DAY_NS}")
 """Of a session: whether it took more than a day. As a constant, as SQLite wants it to use the index."""
 Index("sessions_long", sessions.c.principal, sessions.c.last_at, sessions.c.session, sqlite_where=IS_LONG)
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from palyra.alerts.forecast import AHEAD_NS, Basis, Forecast, forecast
-from palyra.alerts.hourly import DAY_NS, HOUR_NS, HourlyUse
+from palyra.alerts.hourly import HourlyUse
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import END_OF_TIME, Instant
 from palyra.core.money import INT64_MAX
 

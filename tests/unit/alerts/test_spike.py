@@ -4,8 +4,9 @@ from random import Random
 
 import pytest
 
-from palyra.alerts.hourly import DAY_NS, HOUR_NS, HourlyUse
+from palyra.alerts.hourly import HourlyUse
 from palyra.alerts.spike import SpikeRules, find_spike
+from palyra.core.hours import DAY_NS, HOUR_NS
 from palyra.core.instant import Instant
 from palyra.core.money import NANO_PER_USD
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from fakes.records import NOON
-from palyra.alerts.hourly import HOUR_NS
 from palyra.api.schemas.budgets import PolicyGauges, PolicyStatus
+from palyra.core.hours import HOUR_NS
 from palyra.core.instant import Instant
 from palyra.ledger.account import AccountKey, Balance
 from palyra.lifecycle.standing import AccountStatus

@@ -6,7 +6,7 @@ from fakes.alarms import desk, told
 from fakes.engines import Bench
 from fakes.records import NOON, FakeClock, FakeRecords
 from palyra.alerts.alert import Alert, AlertState, Kind
-from palyra.alerts.hourly import HOUR_NS
+from palyra.core.hours import HOUR_NS
 from palyra.core.instant import Instant
 from palyra.core.money import NANO_PER_USD
 from palyra.lifecycle.checks import Checks

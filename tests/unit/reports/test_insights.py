@@ -6,13 +6,14 @@ from msgspec import structs
 
 from fakes.records import NOON
 from fakes.till import decision, settlement
+from palyra.core.hours import DAY_NS
 from palyra.core.instant import Instant
 from palyra.lifecycle.decision import CallState, Counterfactual, StoredDecision
 from palyra.lifecycle.usage import UsageTotals
 from palyra.pricing.usage import Usage
 from palyra.reports.hints import ProviderSight, Sight
 from palyra.reports.insights import Found, Sampled, could_save, insights_document, providers_of
-from palyra.reports.stretch import DAY_NS, Stretch
+from palyra.reports.stretch import Stretch
 
 DAY = Stretch(Instant(NOON - DAY_NS), NOON)
 

@@ -12,7 +12,7 @@ import pytest
 from fakes.records import NOON
 from fakes.till import decision
 from palyra.core.errors import FieldError
-from palyra.core.hours import HOUR_NS, HourRun
+from palyra.core.hours import DAY_NS, HOUR_NS, HourRun
 from palyra.core.instant import Instant
 from palyra.core.latency import bounds_of
 from palyra.lifecycle.decision import CallState, StoredDecision
@@ -27,7 +27,7 @@ from palyra.lifecycle.usage import (
     UsageTop,
     UsageTotals,
 )
-from palyra.reports.stretch import DAY_NS, Stretch, read_stretch
+from palyra.reports.stretch import Stretch, read_stretch
 from palyra.reports.summary import Period, summary_document
 from palyra.reports.usage_buckets import Unit, cut
 from palyra.reports.usage_export import (
