@@ -45,8 +45,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Databases of a module go with it: all at once they would take gigabytes."""
-    if nextitem is None or nextitem.path != item.path:
+    """Databases of a module go with it, but for the last: all at once they would take gigabytes."""
+    if nextitem is not None and nextitem.path != item.path:
         drop_databases()
 
 

@@ -68,8 +68,9 @@ def new_database(*, empty: bool = False) -> str:
 
 def drop_databases() -> None:
     """Drop all that ``new_database`` has made."""
-    while _databases:
-        _execute(server(), f"DROP DATABASE {_databases.pop()} WITH (FORCE)")
+    if _databases:
+        _execute(server(), *(f"DROP DATABASE {each} WITH (FORCE)" for each in _databases))
+        _databases.clear()
 
 
 async def rows(url: str, query: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -85,11 +86,12 @@ def _named(url: str, database: str) -> str:
     return url.rpartition("/")[0] + f"/{database}"
 
 
-def _execute(url: str, statement: str) -> None:
+def _execute(url: str, *statements: str) -> None:
     async def run() -> None:
         connection = await asyncpg.connect(url)
         try:
-            await connection.execute(statement)
+            for each in statements:
+                await connection.execute(each)
         finally:
             await connection.close()
 

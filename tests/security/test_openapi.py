@@ -4,7 +4,7 @@ No answer is a 5xx, every status is declared for its route, every body has the d
 what breaks the declared shape of a request is refused, and every refusal is a problem (RFC 9457).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,10 +122,17 @@ def world(
     return World(daemon, keys, ids, api.get("/openapi.json"))
 
 
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    """A client that is only what it is told to be: no proxy and no password from its environment."""
+    with requests.Session() as made:
+        made.trust_env = False
+        yield made
+
+
 def drive(world: World, role: str, case: Case, session: requests.Session) -> int:
     """Send one case with the key of ``role`` (``none``: without one) and hold the answer to the document."""
     headers = {} if role == "none" else {"Authorization": f"Bearer {world.keys[role]}"}
-    session.trust_env = False
     answer = case.call(base_url=world.daemon.url, session=session, headers=headers)
 
     def told() -> object:
@@ -145,27 +152,25 @@ def drive(world: World, role: str, case: Case, session: requests.Session) -> int
 
 
 @pytest.mark.parametrize("role", ["owner"])
-def test_the_edges_of_every_parameter_and_body(role: str, world: World) -> None:
+def test_the_edges_of_every_parameter_and_body(role: str, world: World, session: requests.Session) -> None:
     sent = 0
-    with requests.Session() as session:
-        for operation in world.operations():
-            schema = operation.schema
-            for case in schema.iter_coverage_cases(
-                operation, generation_modes=list(MODES), generation_config=schema.config.generation
-            ):
-                drive(world, role, case, session)
-                sent += 1
+    for operation in world.operations():
+        schema = operation.schema
+        for case in schema.iter_coverage_cases(
+            operation, generation_modes=list(MODES), generation_config=schema.config.generation
+        ):
+            drive(world, role, case, session)
+            sent += 1
     assert sent > 1_000
 
 
-def test_a_good_request_of_every_route(world: World) -> None:
+def test_a_good_request_of_every_route(world: World, session: requests.Session) -> None:
     """In an order in which each finds what it needs: a grant is made before it is taken back."""
     last = ("revoke_approval", "delete_budget", "revoke_key")
     ordered = sorted(world.operations(), key=lambda each: name_of(each) in last)
-    with requests.Session() as session:
-        for operation in ordered:
-            case = case_of(world, operation, {})
-            assert drive(world, "owner", case, session) < 300, operation.label
+    for operation in ordered:
+        case = case_of(world, operation, {})
+        assert drive(world, "owner", case, session) < 300, operation.label
 
 
 @pytest.mark.parametrize(
@@ -203,11 +208,10 @@ def test_a_good_request_of_every_route(world: World) -> None:
     ],
 )
 def test_each_kind_of_answer_is_declared(
-    name: str, status: int, role: str, changes: Mapping[str, Any], world: World
+    name: str, status: int, role: str, changes: Mapping[str, Any], world: World, session: requests.Session
 ) -> None:
     (operation,) = (each for each in world.operations() if name_of(each) == name)
-    with requests.Session() as session:
-        assert drive(world, role, case_of(world, operation, changes), session) == status
+    assert drive(world, role, case_of(world, operation, changes), session) == status
 
 
 def test_the_stream_of_events_is_declared(world: World) -> None:
@@ -218,15 +222,17 @@ def test_the_stream_of_events_is_declared(world: World) -> None:
 
 
 @pytest.mark.parametrize(("role", "count"), [("owner", 4), ("viewer", 2), ("caller", 2), ("none", 1)])
-def test_good_and_bad_requests_of_every_route(role: str, count: int, world: World) -> None:
-    fuzz(world, role, count)
+def test_good_and_bad_requests_of_every_route(
+    role: str, count: int, world: World, session: requests.Session
+) -> None:
+    fuzz(world, role, count, session)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("role", ["owner", "admin", "operator", "viewer", "caller", "bob", "none"])
-def test_many_requests_of_every_route(role: str, world: World) -> None:
-    fuzz(world, role, 100)
+def test_many_requests_of_every_route(role: str, world: World, session: requests.Session) -> None:
+    fuzz(world, role, 100, session)
 
 
 def case_of(world: World, operation: Operation, changes: Mapping[str, Any]) -> Case:
@@ -244,7 +250,7 @@ def name_of(operation: Operation) -> str:
     return str(operation.definition.raw["operationId"])
 
 
-def fuzz(world: World, role: str, count: int) -> None:
+def fuzz(world: World, role: str, count: int, session: requests.Session) -> None:
     """Send ``count`` good and ``count`` bad requests to every route, the same on each run."""
     bounded = settings(
         max_examples=count,
@@ -254,17 +260,16 @@ def fuzz(world: World, role: str, count: int) -> None:
         phases=[Phase.generate],
         suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large),
     )
-    with requests.Session() as session:
-        for operation in world.operations():
-            known = {each.name: world.ids[each.name] for each in operation.path_parameters}
-            for mode in MODES:
-                if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query):
-                    continue
-                strategy = operation.as_strategy(generation_mode=mode, path_parameters=known)
+    for operation in world.operations():
+        known = {each.name: world.ids[each.name] for each in operation.path_parameters}
+        for mode in MODES:
+            if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query):
+                continue
+            strategy = operation.as_strategy(generation_mode=mode, path_parameters=known)
 
-                @bounded
-                @given(strategy)
-                def one(case: Case) -> None:
-                    drive(world, role, case, session)
+            @bounded
+            @given(strategy)
+            def one(case: Case) -> None:
+                drive(world, role, case, session)
 
-                one()
+            one()
