@@ -65,6 +65,8 @@ MONTH_DAYS = 30
 AS_OF_CALLS = 10_000_000
 _BY_DAY = (1.0, 1.1, 1.1, 1.0, 0.9, 0.25, 0.2)
 _SEED = 5
+_Names = tuple[str, str, str, str]
+"""Of a cell: principal, agent, model and provider."""
 _QUIET_BELOW = 0.5
 """An agent that would make fewer calls in an hour than this, of ten million a month, makes none."""
 
@@ -127,13 +129,10 @@ def tags(month: Month) -> Iterator[Row]:
 def sessions(month: Month) -> Iterator[Row]:
     """One for each hundred calls."""
     dice = random.Random(6)
-    used = _used(month)
-    count = max(1, month.calls // CALLS_PER_SESSION)
     length = MONTH_DAYS * 24 * HOUR_NS
-    for number in range(count):
-        at = month.until - length + number * (length // count)
-        mine = used[number % month.agents]
-        principal, agent, model, _ = mine[number // month.agents % len(mine)]
+    apart = length // _session_count(month)
+    for number, ((principal, agent, model, _), _) in enumerate(_used_by_sessions(month)):
+        at = month.until - length + number * apart
         call = f"req_{number:012}"
         who = (principal, f"run-{number}", at, at + HOUR_NS // 2, call, call)
         cost = dice.randrange(10**6, 10**10)
@@ -152,11 +151,8 @@ def sessions(month: Month) -> Iterator[Row]:
 
 def session_parts(month: Month) -> Iterator[Row]:
     """Each session has one agent, and two of its models."""
-    used = _used(month)
-    for number in range(max(1, month.calls // CALLS_PER_SESSION)):
-        mine = used[number % month.agents]
-        for place in range(2):
-            principal, *names = mine[(number // month.agents + place) % len(mine)]
+    for number, cells in enumerate(_used_by_sessions(month)):
+        for principal, *names in cells:
             yield principal, f"run-{number}", *names
 
 
@@ -213,17 +209,25 @@ def _hours(month: Month) -> range:
     return range(last - month.days * 24, last)
 
 
-def _used(month: Month) -> Sequence[Sequence[tuple[str, str, str, str]]]:
-    """Of each agent, the names of the cells that it has."""
-    found: dict[str, list[tuple[str, str, str, str]]] = {}
+def _session_count(month: Month) -> int:
+    return max(1, month.calls // CALLS_PER_SESSION)
+
+
+def _used_by_sessions(month: Month) -> Iterator[tuple[_Names, _Names]]:
+    """Of each session, the names of the two cells that its calls are in: of one agent, in turns."""
+    by_agent: dict[str, list[_Names]] = {}
     for names, _ in _users(month, random.Random(_SEED)):
-        found.setdefault(names[1], []).append(names)
-    return [found[agent] for agent in sorted(found)]
+        by_agent.setdefault(names[1], []).append(names)
+    used = [by_agent[agent] for agent in sorted(by_agent)]
+    for number in range(_session_count(month)):
+        turn, agent = divmod(number, month.agents)
+        mine = used[agent]
+        yield mine[turn % len(mine)], mine[(turn + 1) % len(mine)]
 
 
-def _users(month: Month, dice: random.Random) -> Sequence[tuple[tuple[str, str, str, str], float]]:
+def _users(month: Month, dice: random.Random) -> Sequence[tuple[_Names, float]]:
     """Who uses which model, and how much of all."""
-    found: list[tuple[tuple[str, str, str, str], float]] = []
+    found: list[tuple[_Names, float]] = []
     for agent in range(month.agents):
         much = 1 / (1 + agent % 8)
         for model in sorted(dice.sample(range(MODELS), month.models_per_agent)):

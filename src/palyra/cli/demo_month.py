@@ -139,9 +139,10 @@ class Month:
         await self._set_sales("0.70", "0.85")
         start = self.stage.clock.at
         for day in days_between(start, self.now):
+            share = growth(self.now, day)
             for agent in AGENTS:
                 random = lot(self.seed, agent.name, (day - midnight(self.now)) // DAY_NS)
-                for number, begins in enumerate(sessions_of(agent, day, growth(self.now, day), random)):
+                for number, begins in enumerate(sessions_of(agent, day, share, random)):
                     if start < begins < self.now - QUIET_NS:
                         if agent.name == RUNAWAY and begins >= runaway_from(self.now):
                             continue

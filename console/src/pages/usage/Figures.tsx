@@ -1,5 +1,5 @@
 import { SimpleGrid, Stack, Text } from "@mantine/core";
-import type { UsageSummary } from "@/client";
+import type { UsagePeriod, UsageSummary } from "@/client";
 import { compact, duration, percent, whole } from "@/parts/amounts";
 import { Figure, type Leaning } from "@/parts/Figure";
 import { Money } from "@/parts/Money";
@@ -75,10 +75,10 @@ function Latencies({ summary, filters }: { summary: UsageSummary; filters: Filte
 }
 
 /** Why no figure is compared, if none is. */
-function NotCompared({ previous }: UsageSummary) {
+function NotCompared({ previous }: { previous: UsagePeriod }) {
   if (previous.whole || previous.kept_since === null) return null;
   return (
-    <Text size="xs" c="dimmed" data-not-compared>
+    <Text size="xs" c="dimmed">
       Not compared with the time before: usage is kept since <When at={previous.kept_since} size="xs" />.
     </Text>
   );
@@ -140,7 +140,7 @@ export function Figures({ summary, filters }: { summary: UsageSummary; filters: 
           }
         />
       </SimpleGrid>
-      <NotCompared {...summary} />
+      <NotCompared previous={summary.previous} />
     </Stack>
   );
 }
