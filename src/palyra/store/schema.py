@@ -15,8 +15,8 @@ from sqlalchemy import (
     Table,
     Text,
     column,
+    literal,
     table,
-    text,
 )
 
 from palyra.core.hours import DAY_NS
@@ -231,7 +231,7 @@ sessions = Table(
     Index("sessions_by_cost", "principal", "cost", "session"),
     sqlite_with_rowid=False,
 )
-IS_LONG = text(f"last_at - first_at > {DAY_NS}")
+IS_LONG = sessions.c.last_at - sessions.c.first_at > literal(DAY_NS, literal_execute=True)
 """Of a session: whether it took more than a day. As a constant, as SQLite wants it to use the index."""
 Index("sessions_long", sessions.c.principal, sessions.c.last_at, sessions.c.session, sqlite_where=IS_LONG)
 
