@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx2
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
+from conftest import DaemonFactory
 from harness.daemon import Api, DaemonProcess, config
 from harness.people import asking, pending
 from harness.stub import Stub
@@ -58,6 +60,19 @@ def test_a_wrong_key_is_told_and_can_be_mended(outside: Window, daemon: DaemonPr
     expect(outside.page.get_by_role("heading", name="Usage", level=1)).to_be_visible()
     # It comes to the page that was asked for.
     expect(outside.page).to_have_url(f"{daemon.url}/console/usage?since={SINCE}")
+
+
+def test_who_guesses_is_told_to_wait(chromium: Browser, daemon_factory: DaemonFactory, stub: Stub) -> None:
+    daemon = daemon_factory(config(stub.url))
+    for _ in range(10):
+        guess = httpx2.post(f"{daemon.url}/api/v1/session", json={"key": "a guess"})
+        assert guess.status_code == 401
+    with window(chromium, daemon.url) as opened:
+        opened.refused |= {401, 429}
+        opened.open("/usage")
+        try_key(opened, daemon.owner_key)
+        expect(opened.page.get_by_role("alert")).to_contain_text("Too many sign-ins from this address failed")
+        expect(pages(opened)).to_have_count(0)
 
 
 def test_a_revoked_key_does_not_sign_in(outside: Window, daemon: DaemonProcess) -> None:

@@ -54,7 +54,7 @@ class Session:
             body=SignInBody,
             answer=SessionShown,
             status=201,
-            also=(401, 403, 503),
+            also=(401, 403, 429, 503),
             headers=("Set-Cookie",),
         )
         routes.add("GET", "/session", self.show_sign_in, OWN, answer=SessionShown)
@@ -67,7 +67,7 @@ class Session:
         """
         self._deps.site.check(request)
         key = _key(await read_document(request, min(BODY_BYTES_MAX, self._deps.body_bytes_max)))
-        token, signed_in = await self._sign_ins.sign_in(key)
+        token, signed_in = await self._sign_ins.sign_in(key, self._deps.site.address_of(request))
         before = await self._sign_ins.find(cookie_of(request) or "")
         if before is not None:
             await self._sign_ins.end(before)

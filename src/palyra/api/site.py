@@ -1,6 +1,7 @@
 """Which pages are ours: what a browser says of the page that asks, and the addresses of this daemon."""
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
 from palyra.core.errors import CrossSite
@@ -36,6 +37,15 @@ class Site:
         said = (self.public_url or "", request.headers.get("origin", ""), str(request.base_url))
         return any(each.startswith("https://") for each in said)
 
+    def address_of(self, request: "Request") -> str:
+        """Where a request comes from: of IPv6 the network, for one host has as many addresses as it likes.
+
+        Behind a proxy it is the last that ``X-Forwarded-For`` names: those before it anybody may write.
+        """
+        peer = "" if request.client is None else request.client.host
+        told = ",".join(request.headers.getlist("x-forwarded-for")) if self.behind_proxy else ""
+        return _network(told.rpartition(",")[2].strip()) or _network(peer) or peer
+
     def origins(self, request: "Request") -> set[str]:
         """The origins under which a browser may know this daemon, by the Host that the request names."""
         host, found = request.headers.get("host", "").lower(), set[str]()
@@ -47,6 +57,16 @@ class Site:
             if _without_port(scheme, host) == public:
                 schemes = {scheme}
         return found | {f"{scheme}://{_without_port(scheme, host)}" for scheme in schemes if host}
+
+
+def _network(address: str) -> str | None:
+    """An IPv4 address, or the /64 of an IPv6 address; None for what is neither."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return None
+    known = found if isinstance(found, IPv4Address) else found.ipv4_mapped
+    return str(known or IPv6Network((int(found), 64), strict=False))
 
 
 def _without_port(scheme: str, host: str) -> str:

@@ -27,6 +27,7 @@ PalyraError
  ├─ IdempotencyMismatch   422 idempotency_mismatch
  ├─ Overloaded            429 overloaded             (Retry-After)
  ├─ CapacityDeferred      429 capacity_deferred      (Retry-After)
+ ├─ TooManyAttempts       429 too_many_attempts      (Retry-After)
  ├─ UpstreamFailed        502 upstream_failed
  ├─ ProviderUnavailable   503 provider_unavailable   (Retry-After)
  ├─ StreamUnavailable     503 stream_unavailable     (Retry-After)
@@ -251,6 +252,13 @@ class CapacityDeferred(PalyraError):
     status = 429
     code = "capacity_deferred"
     retry_after_s = 1
+
+
+class TooManyAttempts(PalyraError):
+    """Sign-ins of one address failed again and again."""
+
+    status = 429
+    code = "too_many_attempts"
 
 
 class ProviderUnavailable(PalyraError):

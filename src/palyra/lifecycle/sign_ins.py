@@ -19,6 +19,7 @@ from palyra.identity.tokens import (
     is_same,
     seal_of,
 )
+from palyra.lifecycle.failed_sign_ins import FailedSignIns
 from palyra.lifecycle.ports import Clock
 from palyra.lifecycle.rules import Rules
 from palyra.lifecycle.signed_in import SignIn, SignInRecords
@@ -54,17 +55,23 @@ class SignIns:
         self._rules = rules
         self._clock = clock
         self._random_bytes = random_bytes
+        self._failed = FailedSignIns()
 
-    async def sign_in(self, clear_key: str) -> tuple[str, SignedIn]:
-        """The token of a new sign-in, and the sign-in. Raises InvalidApiKey, LedgerUnavailable."""
+    async def sign_in(self, clear_key: str, address: str) -> tuple[str, SignedIn]:
+        """The token of a new sign-in, and the sign-in. ``address`` is where it is asked from.
+
+        Raises InvalidApiKey, TooManyAttempts, LedgerUnavailable.
+        """
+        now = self._clock.now()
+        self._failed.check(address, now)
         key_sha256 = hash_key(clear_key)
         subject = self._rules.snapshot.subjects.get(key_sha256)
         if subject is None:
+            self._failed.note(address, now)
             raise InvalidApiKey(
                 "This is no key that can sign in: check it, or ask an admin for a new one.", param="key"
             )
         token = format_token(self._random_bytes(TOKEN_RANDOM_BYTES))
-        now = self._clock.now()
         ends = Instant(now + self.seconds * NANOSECONDS)
         made = SignIn(hash_token(token), subject.key_id, seal_of(token, key_sha256), now, ends)
         await self._records.save_sign_in(made, PER_KEY_MAX)

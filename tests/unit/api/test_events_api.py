@@ -100,7 +100,7 @@ async def visiting(plane: Any, key: str = "", **headers: str) -> AsyncGenerator[
 @asynccontextmanager
 async def signed_in(plane: Any, role: str = "viewer") -> AsyncGenerator[Visit]:
     """The page of a browser."""
-    token, _ = await plane.deps.sign_ins.sign_in(plane.keys[role])
+    token, _ = await plane.deps.sign_ins.sign_in(plane.keys[role], "127.0.0.1")
     async with visiting(plane, cookie=f"palyra_session={token}") as visit:
         yield visit
 

@@ -282,6 +282,47 @@ def test_a_database_that_fails_lets_nobody_in_by_a_cookie(plane: Any) -> None:
     assert code(sign_in(plane)) == (503, "ledger_unavailable")
 
 
+def test_after_ten_wrong_keys_an_address_waits_but_who_is_in_goes_on(plane: Any) -> None:
+    signed_in = with_cookie(sign_in(plane))
+    fail_ten_times(plane.client)
+    refused = sign_in(plane)
+    assert code(refused) == (429, "too_many_attempts")
+    assert refused.headers["retry-after"] == "6"
+    assert ask(plane, "GET", SESSION, signed_in).status_code == 200
+    assert plane.call("GET", "/api/v1/budgets", "owner").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("site", "peer", "told", "other", "is_same"),
+    [
+        (Site(), "10.0.0.1", "10.9.9.1", "10.9.9.2", True),
+        (Site(behind_proxy=True), "10.0.0.1", "10.9.9.1", "10.9.9.2", False),
+        (Site(behind_proxy=True), "10.0.0.1", "10.8.8.1, 10.9.9.1", "10.8.8.2,10.9.9.1", True),
+        (Site(behind_proxy=True), "10.0.0.1", "2001:db8::1", "2001:db8::2", True),
+        (Site(behind_proxy=True), "10.0.0.1", "2001:db8::1", "2001:db8:0:1::1", False),
+        (Site(behind_proxy=True), "10.0.0.1", "::ffff:10.9.9.1", "10.9.9.1", True),
+        (Site(behind_proxy=True), "10.0.0.1", "::ffff:10.9.9.1", "::ffff:10.9.9.2", False),
+        (Site(behind_proxy=True), "10.0.0.1", "nobody", "x" * 1_000, True),
+        (Site(behind_proxy=True), "a socket", "", "", True),
+    ],
+)
+def test_an_address_is_a_host_or_its_network_and_behind_a_proxy_what_the_proxy_says(
+    plane: Any, site: Site, peer: str, told: str, other: str, is_same: bool
+) -> None:
+    application = create_api(replace(plane.deps, site=site))
+    client = TestClient(application, base_url="http://127.0.0.1:8484", client=(peer, 40_000))
+    fail_ten_times(client, {"x-forwarded-for": told})
+    answer = sign_in(plane, headers={"x-forwarded-for": other}, client=client)
+    assert answer.status_code == (429 if is_same else 201)
+
+
+def fail_ten_times(client: TestClient, headers: Mapping[str, str] | None = None) -> None:
+    """Sign in with what is no key, as often as it is allowed."""
+    for _ in range(10):
+        answer = client.post(SESSION, json={"key": "a guess"}, headers=headers)
+        assert code(answer) == (401, "invalid_api_key")
+
+
 @pytest.mark.parametrize(
     ("site", "host", "origin", "is_own", "is_secure"),
     [
