@@ -63,7 +63,9 @@ export function PolicyForm({ current }: { current: PolicyShown | null }) {
   const taken = edited === null && check.data?.exists ? "There is a budget of this id already." : undefined;
   const props: FieldsProps = { draft, change, problemOf: of };
   const fresh = settled === JSON.stringify(document);
-  const good = check.data?.ok === true && fresh && !taken;
+  // What is shown until an answer comes is about an earlier draft.
+  const checked = check.data?.ok === true && !check.isPlaceholderData;
+  const good = checked && fresh && !taken;
   const open = problems.filter((each) => of(each.field.split(/[[.]/)[0] ?? "") === undefined);
 
   return (
@@ -129,7 +131,7 @@ export function PolicyForm({ current }: { current: PolicyShown | null }) {
         </form>
       </Grid.Col>
       <Grid.Col span={{ base: 12, lg: 5 }}>
-        <Preview settled={settled} ready={check.data?.ok === true} />
+        <Preview settled={settled} ready={checked} />
       </Grid.Col>
     </Grid>
   );
