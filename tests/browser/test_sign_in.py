@@ -7,7 +7,6 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from conftest import DaemonFactory
 from harness.daemon import Api, DaemonProcess, config
 from harness.people import asking, pending
 from harness.stub import Stub
@@ -62,7 +61,9 @@ def test_a_wrong_key_is_told_and_can_be_mended(outside: Window, daemon: DaemonPr
     expect(outside.page).to_have_url(f"{daemon.url}/console/usage?since={SINCE}")
 
 
-def test_who_guesses_is_told_to_wait(chromium: Browser, daemon_factory: DaemonFactory, stub: Stub) -> None:
+def test_who_guesses_is_told_to_wait(
+    chromium: Browser, daemon_factory: Callable[..., DaemonProcess], stub: Stub
+) -> None:
     daemon = daemon_factory(config(stub.url))
     for _ in range(10):
         guess = httpx2.post(f"{daemon.url}/api/v1/session", json={"key": "a guess"})

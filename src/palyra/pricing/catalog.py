@@ -45,8 +45,8 @@ class GenaiPrices:
     def __init__(self, hints: Mapping[str, str] | None = None) -> None:
         # The data take 0.15 s to import: only those who use them pay.
         from genai_prices import __version__
-        from genai_prices.data import providers
 
+        providers = bundled()
         self._providers = {provider.id: provider for provider in providers}
         self._all = providers
         self._hints = dict(hints or {})
@@ -191,6 +191,14 @@ class GenaiPrices:
                     prices=_listed_prices(sheet),
                     when="" if whole_day else f"{_clock(begin)}-{_clock(finish)} UTC",
                 )
+
+
+def bundled() -> "list[Provider]":
+    """What the package comes with."""
+    from genai_prices import data
+
+    # By its name: a type checker would go through all of the list, which takes it two minutes.
+    return vars(data)["providers"]
 
 
 def _listed_prices(sheet: PriceSheet) -> dict[str, str]:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
-from genai_prices.data import providers
 from genai_prices.types import ModelInfo, Provider
 from genai_prices.types import Usage as TheirUsage
 
@@ -12,7 +11,7 @@ from palyra.core.instant import END_OF_TIME, Instant, parse_instant, to_datetime
 from palyra.core.money import nano_from_usd
 from palyra.pricing.base import ListedPrice
 from palyra.pricing.book import PriceBook
-from palyra.pricing.catalog import GenaiPrices
+from palyra.pricing.catalog import GenaiPrices, bundled
 from palyra.pricing.entry import parse_price_entry
 from palyra.pricing.sheet import PriceSheet
 from palyra.pricing.usage import Usage
@@ -57,7 +56,7 @@ def theirs(usage: Usage) -> TheirUsage:
 
 def own_models() -> Iterator[tuple[Provider, ModelInfo]]:
     """Every model that its own id finds again (an earlier one may shadow it)."""
-    for provider in providers:
+    for provider in bundled():
         for info in provider.models:
             if provider.find_model(info.id) is info:
                 yield provider, info
@@ -162,7 +161,7 @@ def test_w2_the_default_provider_ids_find_prices(catalog: GenaiPrices) -> None:
 )
 def test_a_compatible_provider_is_found_by_hint_or_by_its_id(provider_id: str, expected: str | None) -> None:
     hinted = GenaiPrices({"edge": "mistral"})
-    ids = {provider.id: sorted(info.id for info in provider.models) for provider in providers}
+    ids = {provider.id: sorted(info.id for info in provider.models) for provider in bundled()}
     assert hinted.models("openai_compatible", provider_id) == ids.get(expected or "", [])
 
 
@@ -246,7 +245,7 @@ def test_the_ceiling_is_above_every_price_of_the_kind(
 
 def test_entries_list_every_model_with_its_dates_and_hours(catalog: GenaiPrices) -> None:
     rows = list(catalog.entries())
-    assert {(row.provider, row.model) for row in rows} == {(p.id, m.id) for p in providers for m in p.models}
+    assert {(row.provider, row.model) for row in rows} == {(p.id, m.id) for p in bundled() for m in p.models}
     assert all(row.source == catalog.source for row in rows)
     chat = [row for row in rows if (row.provider, row.model) == ("deepseek", "deepseek-chat")]
     assert [(row.when, row.prices["input"]) for row in chat] == [
