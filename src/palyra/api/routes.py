@@ -30,7 +30,7 @@ _WHY: Mapping[int, str] = {
     413: "The body is too large.",
     421: "The Host header names no host of this daemon.",
     422: "A field or a parameter cannot be accepted; `field` names it.",
-    429: "Too much of it runs already; Retry-After says when to come again.",
+    429: "Too much of it runs already, or was tried in vain; Retry-After says when to come again.",
     503: "The database cannot be read or written now, or nothing can serve; Retry-After says when to come.",
 }
 _HEADERS: Mapping[int, str] = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
