@@ -34,6 +34,7 @@ TABLE = {
     "IdempotencyMismatch": (422, "idempotency_mismatch", None),
     "Overloaded": (429, "overloaded", None),
     "CapacityDeferred": (429, "capacity_deferred", None),
+    "TooManyAttempts": (429, "too_many_attempts", None),
     "ProviderUnavailable": (503, "provider_unavailable", None),
     "UpstreamFailed": (502, "upstream_failed", None),
     "LedgerUnavailable": (503, "ledger_unavailable", None),
