@@ -9,7 +9,7 @@ export type Leaning = "good" | "bad" | "neutral";
 /** From here on a factor says more than percent. */
 const TENFOLD = 900;
 
-function Change({ change, leaning }: { change: string | number; leaning: Leaning }) {
+function Change({ change, leaning }: { change: string; leaning: Leaning }) {
   const value = Number(change);
   if (value === 0) {
     return (
@@ -46,7 +46,7 @@ export function Figure({
   label: string;
   value: ReactNode;
   about?: ReactNode;
-  change?: string | number | null;
+  change?: string | null;
   leaning?: Leaning;
   testId?: string;
 }) {

@@ -98,7 +98,7 @@ def summary_document(
             "totals": sums_document(before.totals),
             "p95_latency_ms": before.p95_ms,
         },
-        "change": _change(totals, before.totals, is_whole=is_whole),
+        "change": _change(now, before, is_whole=is_whole),
         "groups": [{"group": dict(each.group), **sums_document((each,))} for each in ordered]
         if group_by
         else [],
@@ -125,22 +125,23 @@ def _counts(totals: Sequence["UsageTotals"]) -> dict[str, object]:
     return {name: sum(getattr(each, name) for each in totals) for name in _COUNTS}
 
 
-def _change(
-    totals: Sequence["UsageTotals"], before: Sequence["UsageTotals"], *, is_whole: bool
-) -> dict[str, object]:
+def _change(now: Period, before: Period, *, is_whole: bool) -> dict[str, object]:
     """How much more each figure is now.
 
     ``_percent`` is of the figure before, None where that was 0 (W40) or is of a part of its time only.
     """
     document: dict[str, object] = {}
     for name in (*_COUNTS, *_AMOUNTS):
-        old = sum(getattr(each, name) for each in before)
-        more = sum(getattr(each, name) for each in totals) - old
+        old = sum(getattr(each, name) for each in before.totals)
+        more = sum(getattr(each, name) for each in now.totals) - old
         document |= money(name, more) if name in _AMOUNTS else {name: more}
         document[f"{name}_percent"] = percent(more, abs(old)) if is_whole else None
-    slow, slower = average_latency_ms(before), average_latency_ms(totals)
-    later = None if slow is None or slower is None else slower - slow
-    document["average_latency_ms"] = later
-    share = percent(later, slow or 0) if is_whole and later is not None else None
-    document["average_latency_ms_percent"] = share
+    latencies = {
+        "average_latency_ms": (average_latency_ms(before.totals), average_latency_ms(now.totals)),
+        "p95_latency_ms": (before.p95_ms, now.p95_ms),
+    }
+    for name, (slow, slower) in latencies.items():
+        later = None if slow is None or slower is None else slower - slow
+        document[name] = later
+        document[f"{name}_percent"] = percent(later, slow or 0) if is_whole and later is not None else None
     return document

@@ -37,9 +37,17 @@ def one(ledger: sqlite3.Connection, statement: str) -> int:
     return ledger.execute(statement).fetchone()[0]
 
 
+@pytest.fixture(scope="module")
+def of_monday(tmp_path_factory: pytest.TempPathFactory) -> tuple[Written, sqlite3.Connection]:
+    """Days that end on a Monday, written once."""
+    return written(tmp_path_factory.mktemp("days") / "first", MONDAY)
+
+
 @pytest.mark.timeout(240)
-def test_a_seed_gives_the_same_days_again_and_another_one_gives_others(tmp_path: Path) -> None:
-    first, ledger = written(tmp_path / "first", MONDAY)
+def test_a_seed_gives_the_same_days_again_and_another_one_gives_others(
+    tmp_path: Path, of_monday: tuple[Written, sqlite3.Connection]
+) -> None:
+    first, ledger = of_monday
     second, again = written(tmp_path / "second", MONDAY)
     _, other = written(tmp_path / "other", MONDAY, seed=8)
 
@@ -51,9 +59,11 @@ def test_a_seed_gives_the_same_days_again_and_another_one_gives_others(tmp_path:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("now", [MONDAY, FIRST_OF_MONTH])
-def test_wherever_the_days_end_nothing_is_held_and_somebody_is_asked(tmp_path: Path, now: Instant) -> None:
-    month, ledger = written(tmp_path / "days", now)
+@pytest.mark.parametrize("on", ["a monday", "the first of a month"])
+def test_wherever_the_days_end_nothing_is_held_and_somebody_is_asked(
+    tmp_path: Path, of_monday: tuple[Written, sqlite3.Connection], on: str
+) -> None:
+    month, ledger = of_monday if on == "a monday" else written(tmp_path / "days", FIRST_OF_MONTH)
 
     # What fails over goes on under a further id of the same call.
     assert month.calls == one(ledger, "SELECT count(*) FROM decisions WHERE request_id NOT LIKE '%.%'")

@@ -133,12 +133,20 @@ def test_latencies_are_of_the_timed_calls_and_change_only_where_both_are_known()
     assert known["p95_latency_ms"] == sum(bounds_of(40)) // 2
     assert known["previous"]["p95_latency_ms"] is None
     assert (known["running"], known["running_unpriced"], known["held_now_usd"]) == (2, 1, "0.000000005")
+    assert known["change"]["p95_latency_ms"] is None
+    slower: Any = summary_document(
+        Period([slow], {24: 2}), Period([fast], {20: 9}), RunningTotals(), DAY, (), LONG_AGO
+    )
+    assert (slower["previous"]["p95_latency_ms"], slower["p95_latency_ms"]) == (71, 143)
+    assert slower["change"]["p95_latency_ms"] == 72
+    assert slower["change"]["p95_latency_ms_percent"] == "101.41"
     unknown: Any = summary_document(
         Period([fast], None), Period([], None), RunningTotals(), DAY, (), LONG_AGO
     )
     assert unknown["change"]["average_latency_ms"] is None
     assert unknown["change"]["average_latency_ms_percent"] is None
     assert unknown["p95_latency_ms"] is None
+    assert unknown["change"]["p95_latency_ms_percent"] is None
 
 
 @pytest.mark.parametrize(

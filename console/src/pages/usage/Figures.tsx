@@ -6,12 +6,6 @@ import { Money } from "@/parts/Money";
 import type { Filters } from "@/parts/period";
 import { When } from "@/parts/When";
 
-/** What is more than `before`, in percent; null where that was nothing or less, or cannot be told. */
-function moreThan(before: number | null, now: number | null, { previous }: UsageSummary): number | null {
-  if (!previous.whole || before === null || now === null || before <= 0) return null;
-  return ((now - before) / before) * 100;
-}
-
 function Count({
   label,
   name,
@@ -51,14 +45,14 @@ function untold(summary: UsageSummary, filters: Filters): string | undefined {
 }
 
 function Latencies({ summary, filters }: { summary: UsageSummary; filters: Filters }) {
-  const { totals, previous } = summary;
+  const { totals, change } = summary;
   return (
     <>
       <Figure
         label="Average latency"
         testId="average_latency"
         value={<span data-value={totals.average_latency_ms}>{duration(totals.average_latency_ms)}</span>}
-        change={summary.change.average_latency_ms_percent}
+        change={change.average_latency_ms_percent}
         leaning="bad"
         about={totals.timed === 0 ? "No call was timed" : undefined}
       />
@@ -66,7 +60,7 @@ function Latencies({ summary, filters }: { summary: UsageSummary; filters: Filte
         label="p95 latency"
         testId="p95_latency"
         value={<span data-value={summary.p95_latency_ms}>{duration(summary.p95_latency_ms)}</span>}
-        change={moreThan(previous.p95_latency_ms, summary.p95_latency_ms, summary)}
+        change={change.p95_latency_ms_percent}
         leaning="bad"
         about={untold(summary, filters)}
       />
@@ -125,7 +119,8 @@ export function Figures({ summary, filters }: { summary: UsageSummary; filters: 
           label="Saved by routing"
           testId="saved"
           value={<Money nano={totals.saved_nano_usd} exact={totals.saved_usd} />}
-          change={moreThan(summary.previous.totals.saved_nano_usd, totals.saved_nano_usd, summary)}
+          // Of a loss there is no percent that people would read as one.
+          change={summary.previous.totals.saved_nano_usd > 0 ? summary.change.saved_percent : null}
           leaning="good"
           about="against defaults"
         />

@@ -89,6 +89,8 @@ class UsageChange(BaseModel):
     saved_percent: str | None
     average_latency_ms: int | None
     average_latency_ms_percent: str | None
+    p95_latency_ms: int | None
+    p95_latency_ms_percent: str | None
 
 
 class UsageSummary(BaseModel):
