@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, expect
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Response, expect
 
 Theme = Literal["light", "dark"]
 WIDE, NARROW = 1440, 390
+HEIGHT = 900
 WAIT_MS = 20_000
 AXE = Path(__file__).parents[2] / "console" / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = ("serious", "critical")
@@ -102,32 +103,96 @@ class Window:
 
 @contextmanager
 def window(
-    browser: Browser, url: str, key: str | None = None, *, width: int = WIDE, theme: Theme = "light"
+    browser: Browser,
+    url: str,
+    key: str | None = None,
+    *,
+    width: int = WIDE,
+    theme: Theme = "light",
 ) -> Generator[Window]:
-    """A new window without a page; signed in if a ``key`` is given. At its end it must have been quiet.
+    """A window without a page; signed in if a ``key`` is given. At its end it must have been quiet.
 
-    Signing in goes to the API: the page for it takes as long to show as what a test is about.
+    It is one that another test is done with, as good as new: to load the console for the first time takes
+    four times what it takes from then on. Who listens to the page must end that. Signing in goes to the API:
+    the page for it takes as long to show as what a test is about.
     """
+    page = _page(browser, width)
+    page.emulate_media(color_scheme=theme)
+    made = Window(page, url)
+
+    # Playwright keeps its own wrapper in whatever a bound method is bound to: these can be ended one by one.
+    def hear(message: ConsoleMessage) -> None:
+        made.hear(message)
+
+    def catch(error: Error) -> None:
+        made.errors.append(f"uncaught: {error}")
+
+    def see(answer: Response) -> None:
+        made.see(answer)
+
+    page.on("console", hear)
+    page.on("pageerror", catch)
+    page.on("response", see)
+    try:
+        if key is not None:
+            asked = page.context.request
+            answer = asked.post(f"{url}/api/v1/session", headers={"origin": url}, data={"key": key})
+            assert answer.status == 201, answer.text()
+        yield made
+        made.check_quiet()
+    except BaseException:
+        page.context.close()
+        raise
+    page.remove_listener("console", hear)
+    page.remove_listener("pageerror", catch)
+    page.remove_listener("response", see)
+    if _clean(page, url):
+        _unused[browser].append(page)
+    else:
+        page.context.close()
+
+
+_unused: dict[Browser, list[Page]] = {}
+"""Clean pages, until their browser ends."""
+
+
+def _forget(browser: Browser) -> None:
+    del _unused[browser]
+
+
+def _page(browser: Browser, width: int) -> Page:
+    """One that is not used now, else a new one."""
+    if browser not in _unused:
+        _unused[browser] = []
+        browser.once("disconnected", _forget)
+    for page in _unused[browser]:
+        if page.viewport_size == {"width": width, "height": HEIGHT}:
+            _unused[browser].remove(page)
+            return page
     context = browser.new_context(
-        viewport={"width": width, "height": 900},
-        color_scheme=theme,
+        viewport={"width": width, "height": HEIGHT},
         locale="en-GB",
         timezone_id="Europe/Prague",
         has_touch=width == NARROW,
     )
     context.set_default_timeout(WAIT_MS)
     expect.set_options(timeout=WAIT_MS)
-    page = context.new_page()
-    made = Window(page, url)
-    # Playwright keeps its own wrapper in whatever a bound method is bound to, and these have slots.
-    page.on("console", lambda message: made.hear(message))
-    page.on("pageerror", lambda error: made.errors.append(f"uncaught: {error}"))
-    page.on("response", lambda answer: made.see(answer))
+    return context.new_page()
+
+
+def _clean(page: Page, url: str) -> bool:
+    """Leave nothing of what was done on a page; whether that can be said."""
+    if not page.url.startswith(url):
+        return False
+    for other in page.context.pages[1:]:
+        other.close()
     try:
-        if key is not None:
-            answer = context.request.post(f"{url}/api/v1/session", headers={"origin": url}, data={"key": key})
-            assert answer.status == 201, answer.text()
-        yield made
-        made.check_quiet()
-    finally:
-        context.close()
+        page.evaluate("localStorage.clear(); sessionStorage.clear()")
+        page.unroute_all(behavior="ignoreErrors")
+        page.mouse.move(0, 0)
+        page.goto(f"{url}/healthz")
+    except Error:
+        return False
+    page.context.clear_cookies()
+    page.context.clear_permissions()
+    return True

@@ -263,6 +263,7 @@ def test_scripts_cannot_read_the_cookie_and_other_addresses_do_not_get_it(
     victim.page.reload()
     expect(victim.page.get_by_role("heading", name="Keys", level=1)).to_be_visible()
     victim.settle()
+    victim.page.remove_listener("request", look)
     assert sent
     assert all("/api/v1/" in url for url in sent)
     victim.refused.add(401)
