@@ -1,9 +1,6 @@
 """What changes in the configuration file between two starts is in the journal, once, before and after."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +8,8 @@ from typing import Any
 import pytest
 
 from conftest import DaemonFactory
-from harness.daemon import SCRUBBED, Config, DaemonProcess, budget, config, model
+from harness.command import finish
+from harness.daemon import Config, DaemonProcess, budget, config, model, unaware
 from harness.fleet import Fleet
 from harness.postgres import new_database
 from harness.stub import Stub
@@ -41,15 +39,7 @@ def file(stub: Stub, hard_limit: str = "5.00", output: str = "2.00", **tables: A
 
 def audit(command: str, database: str, *words: str) -> Any:
     """The document of a command about the journal."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(SCRUBBED)}
-    ended = subprocess.run(
-        [sys.executable, "-m", "palyra", "audit", command, "--database", database, "--json", *words],
-        env=kept,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = finish(["audit", command, "--database", database, "--json", *words], Path.cwd(), unaware())
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
 

@@ -1,17 +1,17 @@
 """``palyra models`` as a process of its own, with a real daemon and a provider, and without."""
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.daemon import SCRUBBED, STUB_CREDENTIAL, DaemonProcess, budget, config, model
+from harness.command import RUN_S, finish
+from harness.daemon import STUB_CREDENTIAL, DaemonProcess, budget, config, model, unaware
 from harness.script import Answer, Call, failing
 from harness.stub import Stub
 from harness.talk import request_id
@@ -19,7 +19,6 @@ from harness.tenant import SharedDaemons, Tenant
 from palyra.api.schemas.decisions import CallExplained
 from palyra.api.schemas.models import ModelList, ModelStatus
 
-RUN_S = 60
 DOWN = "http://127.0.0.1:1"
 
 
@@ -32,17 +31,8 @@ class Terminal:
     written: list[str]
 
     def run(self, *words: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(SCRUBBED)}
-        ran = subprocess.run(
-            [sys.executable, "-m", "palyra", *words],
-            cwd=self.folder,
-            env=kept | self.environment | environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=RUN_S,
-            check=False,
-        )
+        told = unaware() | self.environment | environment
+        ran = piped(words, self.folder, told, stdin) if stdin else finish(words, self.folder, told)
         self.written += [ran.stdout, ran.stderr]
         assert "Traceback" not in ran.stderr, ran.stderr
         return ran
@@ -51,6 +41,22 @@ class Terminal:
         ran = self.run(*words, "--json", **more)
         assert ran.returncode == code, ran.stdout + ran.stderr
         return json.loads(ran.stdout)
+
+
+def piped(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: str
+) -> subprocess.CompletedProcess[str]:
+    """A command line behind a pipe."""
+    return subprocess.run(
+        [sys.executable, "-m", "palyra", *words],
+        cwd=folder,
+        env=dict(environment),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
 
 
 def settings(url: str) -> dict[str, object]:

@@ -4,9 +4,6 @@ Each is short and goes through HTTP or the command line; ``test_approvals`` and 
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -14,7 +11,8 @@ import httpx2
 import pytest
 
 from conftest import DaemonFactory
-from harness.daemon import SCRUBBED, Api, DaemonProcess, budget, config
+from harness.command import finish
+from harness.daemon import Api, DaemonProcess, budget, config, unaware
 from harness.people import asked
 from harness.script import Answer, fixed
 from harness.stub import Stub
@@ -130,9 +128,9 @@ def test_w49_every_change_of_rules_is_in_the_journal(daemon_factory: DaemonFacto
     daemon.create_key("alice")
     assert daemon.terminate() == 0
 
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(SCRUBBED)}
-    command = [sys.executable, "-m", "palyra", "audit", "list", "--database", str(daemon.database), "--json"]
-    listed = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=60, check=True)
+    words = ("audit", "list", "--database", str(daemon.database), "--json")
+    listed = finish(words, daemon.directory, unaware())
 
+    assert listed.returncode == 0, listed.stderr
     kinds = {each["kind"] for each in json.loads(listed.stdout)["items"]}
     assert {"policy.created", "key.created", "price.created"} <= kinds

@@ -1,15 +1,15 @@
 """``palyra`` as a process of its own, told where the daemon is and with which key."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from harness import nursery
-from harness.daemon import SCRUBBED, DaemonProcess
+from harness.daemon import DaemonProcess, unaware
 
 RUN_S = 60.0
 
@@ -32,16 +32,23 @@ def run(daemon: DaemonProcess, key: str, *words: str, code: int = 0) -> tuple[st
 
     AssertionError with its output unless it exits with ``code``.
     """
+    ran = finish(words, daemon.directory, _environment(daemon, key))
+    assert ran.returncode == code, f"exit {ran.returncode}\n{ran.stdout}{ran.stderr}"
+    assert "Traceback" not in ran.stderr, ran.stderr
+    return ran.stdout, ran.stderr
+
+
+def finish(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command line to its end, with nothing to read, in a folder and with an environment of its own."""
     with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as error_file:
-        process = nursery.start(words, daemon.directory, _environment(daemon, key), out_file, error_file)
+        process = nursery.start(words, folder, environment, out_file, error_file)
         try:
             ended = process.wait(RUN_S)
         finally:
             process.kill()
-        out, err = (_text(each) for each in (out_file, error_file))
-    assert ended == code, f"exit {ended}\n{out}{err}"
-    assert "Traceback" not in err, err
-    return out, err
+        return subprocess.CompletedProcess(list(words), ended, _text(out_file), _text(error_file))
 
 
 def run_json(daemon: DaemonProcess, key: str, *words: str) -> Any:
@@ -50,8 +57,7 @@ def run_json(daemon: DaemonProcess, key: str, *words: str) -> Any:
 
 
 def _environment(daemon: DaemonProcess, key: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(SCRUBBED)}
-    return kept | {"PALYRA_URL": daemon.url, "PALYRA_KEY": key}
+    return unaware() | {"PALYRA_URL": daemon.url, "PALYRA_KEY": key}
 
 
 def _text(file: IO[bytes]) -> str:

@@ -39,6 +39,11 @@ Config = Mapping[str, object]
 Entries = Sequence[Mapping[str, object]]
 
 
+def unaware() -> dict[str, str]:
+    """The environment without what would tell ``palyra`` of a daemon, a key or a provider."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(SCRUBBED)}
+
+
 def model(model_id: str, provider: str = "stub", **fields: object) -> dict[str, object]:
     """A ``[[models]]`` entry: 1.00 USD per million tokens in, 2.00 out, at most 4096 tokens out."""
     price = {"input": "1.00", "output": "2.00"}
@@ -249,8 +254,7 @@ class DaemonProcess:
                 give_file(self.database)
 
     def _environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(SCRUBBED)}
-        return kept | {"STUB_CREDENTIAL": STUB_CREDENTIAL} | dict(self.environment)
+        return unaware() | {"STUB_CREDENTIAL": STUB_CREDENTIAL} | dict(self.environment)
 
     def _await_announcement(self, process: nursery.Process, out: Path, errors: Path) -> None:
         end = time.monotonic() + START_S
