@@ -5,6 +5,7 @@ from palyra.core.instant import NANOSECONDS, Instant
 
 IN_A_ROW_MAX = 10
 FORGOTTEN_EACH_S = 6
+_ROOM_S = (IN_A_ROW_MAX - 1) * FORGOTTEN_EACH_S
 ADDRESSES_MAX = 10_000
 """So many addresses are remembered (V2); of more, those that have not failed for longest are forgotten."""
 
@@ -32,5 +33,3 @@ class FailedSignIns:
         if len(self._forgotten_at) > ADDRESSES_MAX:
             del self._forgotten_at[next(iter(self._forgotten_at))]
 
-
-_ROOM_S = (IN_A_ROW_MAX - 1) * FORGOTTEN_EACH_S
