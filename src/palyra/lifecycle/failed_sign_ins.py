@@ -32,4 +32,3 @@ class FailedSignIns:
         self._forgotten_at[address] = before + FORGOTTEN_EACH_S * NANOSECONDS
         if len(self._forgotten_at) > ADDRESSES_MAX:
             del self._forgotten_at[next(iter(self._forgotten_at))]
-
