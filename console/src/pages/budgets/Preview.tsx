@@ -21,7 +21,7 @@ export function verdictOf(found: SimulationShown): string {
     const of = stopped > 0 && found.agents_left_out === 0 ? ` of ${counted(stopped, "agent")}` : "";
     parts.push(`stopped ${counted(totals.stopped, "call")}${of}`);
   }
-  if (totals.let_in > 0) parts.push(`let in ${counted(totals.let_in, "call")} that was refused`);
+  if (totals.let_in > 0) parts.push(`let in ${counted(totals.let_in, "refused call")}`);
   const saved = totals.saved_nano_usd;
   if (saved > 0) parts.push(`saved ${usd(saved)}`);
   if (saved < 0) parts.push(`cost ${usd(-saved)} more`);
