@@ -226,7 +226,14 @@ def test_the_page_runs_no_script_that_was_put_into_it(victim: Window) -> None:
           setTimeout("window.planted = 'text'", 0);
         }"""
     )
-    page.wait_for_function("document.querySelector('img[onerror]').complete")
+    # Playwright waits for conditions by evaluating their text again and again, which the page forbids.
+    page.evaluate(
+        """() => new Promise((done) => {
+          const image = document.querySelector("img[onerror]");
+          if (image.complete) done();
+          for (const end of ["load", "error"]) image.addEventListener(end, () => done());
+        })"""
+    )
     assert page.evaluate("window.planted === undefined")
     blocked = [each for each in victim.errors if "Content Security Policy" in each]
     assert len(blocked) >= 4, blocked
