@@ -1,7 +1,6 @@
 """What a new user does: no config at all, a config by ``palyra init``, and the commands around a call."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +10,13 @@ import openai
 import pytest
 
 from conftest import DaemonFactory
-from harness.daemon import SCRUBBED, DaemonProcess, budget, config
+from harness.daemon import DaemonProcess, budget, config, unaware
 from harness.stub import Stub
 
 
 def palyra(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """One command as a user types it, with a home of its own."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith((*SCRUBBED, "XDG_"))}
+    kept = {key: value for key, value in unaware().items() if not key.startswith("XDG_")}
     return subprocess.run(
         [sys.executable, "-m", "palyra", *arguments],
         cwd=cwd,

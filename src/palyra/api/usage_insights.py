@@ -12,7 +12,7 @@ from palyra.api.pressed import PressedBudgets
 from palyra.api.routes import Routes
 from palyra.api.schemas.insights import UsageInsights
 from palyra.api.usage_question import Names
-from palyra.core.hours import DAY_NS, HALF_DAY_NS, HOUR_NS, HourRun, next_hour
+from palyra.core.hours import DAY_NS, HALF_DAY_NS, HourRun, next_hour
 from palyra.core.instant import Instant
 from palyra.lifecycle.decision_search import Inside
 from palyra.lifecycle.ports import AlertFilter, DecisionFilter
@@ -126,7 +126,7 @@ class Insights:
         week = Stretch(Instant(yesterday - _WEEK * DAY_NS), yesterday)
         first = next_hour(week.since)
         # Whole half-days are read at once; so the days of the week begin at most eleven hours early.
-        days = HourRun(Instant(first - first % HALF_DAY_NS), 24 * HOUR_NS, _WEEK + 1, 0)
+        days = HourRun(Instant(first - first % HALF_DAY_NS), DAY_NS, _WEEK + 1, 0)
         asked = UsageRows(names.within(week), ("agent",), UsageFigure.COST, None, AGENTS_MAX, days)
         page = await self._records.usage_rows(asked)
         before = {each.sums.group["agent"]: each for each in page.rows}

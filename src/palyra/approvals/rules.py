@@ -7,13 +7,14 @@ from msgspec import structs
 
 from palyra.approvals.approval import Approval, Grant, GrantKind, Risk, Ruling, State
 from palyra.core.errors import ApprovalClosed, FieldError, Forbidden
-from palyra.core.instant import NANOSECONDS, Instant, isoformat
+from palyra.core.hours import DAY_NS
+from palyra.core.instant import Instant, isoformat
 
 EACH_CALL = "request"
 """The interval that has no window to grant more in: each call is counted by itself."""
-ONCE_NS = 24 * 3_600 * NANOSECONDS
+ONCE_NS = DAY_NS
 """A call that was let through and is not made within a day is asked for anew."""
-GRANT_NS_MAX = 31 * 24 * 3_600 * NANOSECONDS
+GRANT_NS_MAX = 31 * DAY_NS
 """Nothing is granted for longer: what is to stay belongs into the budget."""
 AMOUNT_MAX = 2**60
 

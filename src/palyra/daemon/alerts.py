@@ -13,7 +13,8 @@ from palyra.alerts.alert import NoticeState
 from palyra.api.deps import Sample
 from palyra.config.settings import AppriseUrl, NotifyTarget, Settings, Webhook
 from palyra.core.errors import LedgerUnavailable, PalyraError
-from palyra.core.instant import NANOSECONDS, Instant
+from palyra.core.hours import DAY_NS
+from palyra.core.instant import Instant
 from palyra.daemon.storage import Store
 from palyra.lifecycle.alarms import Alarms
 from palyra.lifecycle.checks import Checks
@@ -29,7 +30,7 @@ from palyra.notify.guard import proxy_hosts
 from palyra.notify.sender import Sender
 from palyra.notify.webhook import WebhookSender
 
-KEPT_NS = 90 * 86_400 * NANOSECONDS
+KEPT_NS = 90 * DAY_NS
 """How long alerts that are over, and messages that were sent, can be read."""
 NOTICES_COUNTED_MAX = 1_000
 STOP_S = 5.0
